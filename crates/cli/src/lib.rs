@@ -1,0 +1,2 @@
+//! The command line: argv to wanted, results to tables and templates.
+#![forbid(unsafe_code)]

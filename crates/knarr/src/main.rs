@@ -1,0 +1,3 @@
+//! The knarr binary.
+#![forbid(unsafe_code)]
+fn main() {}

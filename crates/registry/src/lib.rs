@@ -1,0 +1,2 @@
+//! The distribution-spec server.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The OCI runtime: plan, verify, apply.
+#![forbid(unsafe_code)]

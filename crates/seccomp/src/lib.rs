@@ -1,0 +1,2 @@
+//! Compiles a seccomp profile document into a BPF program.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! One root, one database: blobs, images, layers, snapshots and the records of containers.
+#![forbid(unsafe_code)]

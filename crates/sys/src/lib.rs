@@ -1,0 +1,1 @@
+//! The kernel edge: the only unsafe code, one file per man page.

@@ -1,0 +1,2 @@
+//! Root trees, registries and containers for tests.
+#![forbid(unsafe_code)]
