@@ -53,7 +53,8 @@ impl Algorithm {
     }
 
     fn parse(text: &str) -> Option<Algorithm> {
-        let component = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let component =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         Some(match text {
             "sha256" => Algorithm::Sha256,
             "sha512" => Algorithm::Sha512,

@@ -313,8 +313,14 @@ mod tests {
 
     #[test]
     fn a_manifest_without_media_type_is_known_by_its_shape() {
-        assert_eq!(document_media_type(br#"{"schemaVersion":2,"manifests":[]}"#).as_deref(), Some(media_type::OCI_INDEX));
-        assert_eq!(document_media_type(br#"{"schemaVersion":2,"config":{}}"#).as_deref(), Some(media_type::OCI_MANIFEST));
+        assert_eq!(
+            document_media_type(br#"{"schemaVersion":2,"manifests":[]}"#).as_deref(),
+            Some(media_type::OCI_INDEX)
+        );
+        assert_eq!(
+            document_media_type(br#"{"schemaVersion":2,"config":{}}"#).as_deref(),
+            Some(media_type::OCI_MANIFEST)
+        );
         assert_eq!(document_media_type(br#"{"schemaVersion":1,"fsLayers":[]}"#), None);
     }
 }

@@ -37,9 +37,7 @@ impl Platform {
         let (architecture, variant) = match (architecture.to_ascii_lowercase().as_str(), variant) {
             ("x86_64" | "x86-64" | "amd64", v) => ("amd64".to_owned(), v.filter(|v| *v != "v1").map(str::to_owned)),
             ("i386" | "i486" | "i586" | "i686" | "386", _) => ("386".to_owned(), None),
-            ("aarch64" | "arm64", v) => {
-                ("arm64".to_owned(), v.filter(|v| *v != "8" && *v != "v8").map(str::to_owned))
-            }
+            ("aarch64" | "arm64", v) => ("arm64".to_owned(), v.filter(|v| *v != "8" && *v != "v8").map(str::to_owned)),
             ("armhf", _) => ("arm".to_owned(), Some("v7".to_owned())),
             ("armel", _) => ("arm".to_owned(), Some("v6".to_owned())),
             ("arm", v) => ("arm".to_owned(), Some(with_v(v.unwrap_or("v7")))),
@@ -100,7 +98,8 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Platform, PlatformError> {
         let parts: Vec<&str> = text.split('/').collect();
-        let word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        let word =
+            |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         if !parts.iter().all(word) {
             return Err(PlatformError(text.to_owned()));
         }

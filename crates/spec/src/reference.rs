@@ -133,7 +133,9 @@ impl FromStr for Reference {
             return Err(malformed());
         }
         let (registry, path) = match name.split_once('/') {
-            Some((first, path)) if first.contains(['.', ':']) || first == "localhost" || has_upper_case(first) => (first, path),
+            Some((first, path)) if first.contains(['.', ':']) || first == "localhost" || has_upper_case(first) => {
+                (first, path)
+            }
             _ => (DEFAULT_REGISTRY, name),
         };
         let registry = if registry == "index.docker.io" { DEFAULT_REGISTRY } else { registry };
@@ -268,7 +270,25 @@ mod tests {
 
     #[test]
     fn hostile_and_malformed_names_are_refused() {
-        for text in ["", ":", "a:", "a:b:c", "a//b", "/a", "a/", "../a", "a/../b", "a b", "A", "a_.b", "a@sha256:12", "x.y:99999/a", "-a", "a..b", "a:-x"] {
+        for text in [
+            "",
+            ":",
+            "a:",
+            "a:b:c",
+            "a//b",
+            "/a",
+            "a/",
+            "../a",
+            "a/../b",
+            "a b",
+            "A",
+            "a_.b",
+            "a@sha256:12",
+            "x.y:99999/a",
+            "-a",
+            "a..b",
+            "a:-x",
+        ] {
             refuses(text);
         }
         refuses(&"a".repeat(NAME_BYTES_MAX));
@@ -276,7 +296,7 @@ mod tests {
 
     #[test]
     fn upper_case_is_named_as_the_reason() {
-        assert_eq!("Foo/Bar".parse::<Reference>().is_err(), true);
+        assert!("Foo/Bar".parse::<Reference>().is_err());
         assert!(matches!("a/Bar".parse::<Reference>(), Err(ReferenceError::UpperCase(_))));
     }
 
