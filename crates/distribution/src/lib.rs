@@ -1,2 +1,31 @@
-//! The registry client and the image archives: resolve, authenticate, fetch.
+//! The registry client and the image archives: resolve, authenticate, fetch, verify, unpack.
+//!
+//! Spec: distribution-spec 1.1 (client duties), Docker's token authentication, containers-registries.conf(5),
+//! containers-auth.json(5), containers-certs.d(5), image-spec image-layout.md.
+//! Law: nothing a registry or an archive says is believed before its digest agrees; every buffer, document and wait has a
+//! named limit ([`limits`]). Configuration comes in as values: no environment variable, no home directory is read here.
+//! Not here: names of files to read (the caller's), drawing of progress (the caller's), the store's layout, unpacking rules.
+//!
+//! ```text
+//! Source ─► Origin (registry with mirrors | layout | archive)     gives documents and byte streams, trusted in nothing
+//!             └► fetch: choose platform ─► config ─► all layers at once
+//!                        layer: stream ─┬► store ingest (digest, size)       ─┐ both agree with manifest and config
+//!                                       └► pipe ─► layer::unpack (diff id)   ─┴► commit ─► put_image
+//! ```
 #![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod certificates;
+pub mod error;
+pub mod limits;
+pub mod network;
+pub mod progress;
+pub mod registries;
+pub mod source;
+
+pub use auth::{AuthConfig, Credentials};
+pub use error::{Error, ErrorKind, Problem};
+pub use network::{Network, Proxies, Retry, Timeouts};
+pub use progress::{LayerState, Outcome, Progress, Silent};
+pub use registries::Registries;
+pub use source::Source;

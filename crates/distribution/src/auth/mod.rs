@@ -1,0 +1,45 @@
+//! Who we are towards a registry: credentials from files, helpers and the command line.
+//!
+//! Spec: containers-auth.json(5), Docker's config.json and credential-helpers protocol.
+//! Law: files and directories are named by the caller. A missing file is no error, a malformed one is.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where credentials are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct AuthConfig {
+    /// Given on the command line (`--creds`); used before any file.
+    pub explicit: Option<Credentials>,
+    /// auth.json and config.json files, the most important first.
+    pub files: Vec<PathBuf>,
+    /// Directories searched for `docker-credential-…` programs (the caller's `PATH`).
+    pub helper_dirs: Vec<PathBuf>,
+}
+
+/// What a registry or its token server wants to see.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A user and a password or personal token.
+    Password {
+        /// The user.
+        user: String,
+        /// The secret.
+        password: String,
+    },
+    /// An OAuth refresh token (docker: `identitytoken`, helpers: user `<token>`).
+    IdentityToken(String),
+    /// A bearer token sent as it is (docker: `registrytoken`).
+    RegistryToken(String),
+}
+
+/// Secrets never reach a log.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Credentials::Password { user, .. } => write!(f, "Password {{ user: {user:?}, password: … }}"),
+            Credentials::IdentityToken(_) => f.write_str("IdentityToken(…)"),
+            Credentials::RegistryToken(_) => f.write_str("RegistryToken(…)"),
+        }
+    }
+}

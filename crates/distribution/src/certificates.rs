@@ -1,0 +1,1 @@
+//! TLS: system trust roots, `certs.d` directories, client certificates.
