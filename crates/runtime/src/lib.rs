@@ -1,2 +1,23 @@
 //! The OCI runtime: plan, verify, apply.
+//!
+//! Spec: runtime-spec 1.3, for Linux.
+//! Law: [`plan`] is pure; [`verify`] checks the plan against itself; only [`create`] and [`exec`] touch the machine. One
+//! thread, no store, no network.
+//! Not here: the supervision of the process afterwards (monitor), what an image or an engine wants (engine).
 #![forbid(unsafe_code)]
+
+mod apply;
+mod error;
+mod host;
+mod options;
+mod plan;
+mod problem;
+mod verify;
+
+pub use apply::{Created, ExecTarget, Running, Stdio, create, exec, start_at};
+pub use error::Error;
+pub use host::Host;
+pub use options::{CgroupChoice, CreateOptions, Gate, OverlayRoot, RootSource};
+pub use plan::{Plan, plan};
+pub use problem::{Problem, Problems};
+pub use verify::{Lint, verify};
