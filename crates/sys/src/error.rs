@@ -55,6 +55,15 @@ impl<T> Call<T> for std::result::Result<T, Errno> {
     }
 }
 
+/// The answer of a raw `syscall(2)`, whose failure stands in `errno`.
+pub(crate) fn check(answer: libc::c_long) -> std::result::Result<libc::c_long, Errno> {
+    if answer == -1 {
+        Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+    } else {
+        Ok(answer)
+    }
+}
+
 /// Prints a descriptor as strace -y does: `3</srv/root>`.
 pub struct Fd<F>(pub F);
 

@@ -4,10 +4,33 @@
 //! ([`Error`]); safe wrappers of rustix are preferred, `unsafe` is for what it lacks.
 //! Not here: policy. A function does one thing the kernel offers, or its emulation where the kernel is too old.
 
+pub mod capabilities;
+pub mod clone3;
+pub mod close_range;
+pub mod credentials;
 pub mod error;
+pub mod execve;
+pub mod fs;
 pub mod in_root;
+pub mod io;
+pub mod ioprio_set;
+pub mod keyctl;
+pub mod mount;
+pub mod netdevice;
 pub mod openat2;
+pub mod personality;
+pub mod pidfd;
+pub mod prctl;
+pub mod prlimit;
+pub mod pty;
 pub mod root;
+pub mod sched;
+pub mod scm_rights;
+pub mod seccomp;
+pub mod set_mempolicy;
+pub mod setns;
+pub mod sigaction;
+pub mod uts;
 
 pub use error::{Errno, Error, Result};
 pub use in_root::{InRoot, InRootError};

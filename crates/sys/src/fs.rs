@@ -1,0 +1,13 @@
+//! The `*at(2)` family and `fstatfs(2)`, safe as rustix has them.
+
+pub use rustix::fs::SeekFrom;
+pub use rustix::fs::{
+    AtFlags, CWD, Dev, FileType, Gid, MemfdFlags, Mode, OFlags, Stat, Uid, chmodat, chownat, fchmod, fchown, fstat,
+    fstatfs, linkat, major, makedev, memfd_create, minor, mkdirat, mknodat, openat, readlinkat, readlinkat_raw, seek,
+    statat, symlinkat, unlinkat,
+};
+
+/// `PROC_SUPER_MAGIC`, as `fstatfs` answers on procfs.
+pub const PROC_MAGIC: u64 = 0x9fa0;
+/// `DEVPTS_SUPER_MAGIC`.
+pub const DEVPTS_MAGIC: u64 = 0x1cd1;
