@@ -1,0 +1,147 @@
+//! What can go wrong in and around a monitor.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::protocol::{Failure, ProtocolError};
+use crate::state::StateError;
+
+/// What, where, why.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file system said no.
+    #[error("{action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A system call failed that has no file.
+    #[error("{action}")]
+    Call {
+        /// What it was for.
+        action: &'static str,
+        /// The call.
+        source: io::Error,
+    },
+    /// A configuration is not JSON or lacks a field.
+    #[error("read {}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A configuration of another version.
+    #[error("read {}: version {version}, this program knows {}", path.display(), crate::CONFIG_VERSION)]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// Another monitor has the lock.
+    #[error("container {id} already has a monitor")]
+    Busy {
+        /// The container.
+        id: String,
+    },
+    /// The container to join does not run.
+    #[error("container {id} is not running")]
+    NotRunning {
+        /// The container.
+        id: String,
+    },
+    /// The container's state could not be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The runtime could not make, start or join the container.
+    #[error(transparent)]
+    Runtime(#[from] knarr_runtime::Error),
+    /// A foreign runtime failed.
+    #[error("{} {verb}: {reason}", program.display())]
+    Foreign {
+        /// The runtime.
+        program: PathBuf,
+        /// `create`, `start`, `exec`.
+        verb: &'static str,
+        /// The last line it wrote, or how it ended.
+        reason: String,
+    },
+    /// The other side speaks no frames, or wrong ones.
+    #[error("monitor protocol")]
+    Protocol(#[from] ProtocolError),
+    /// The monitor told us why it failed.
+    #[error("{}", .0.message)]
+    Remote(Failure),
+    /// The monitor is gone without a word.
+    #[error("the monitor ended without reporting an exit code")]
+    Lost,
+    /// The launcher was gone before it said `start`.
+    #[error("the client was gone before the container was started")]
+    Abandoned,
+    /// Called with arguments no engine gives.
+    #[error("usage: knarr monitor CONTAINER_DIRECTORY | knarr monitor --exec SESSION_DIRECTORY")]
+    Usage,
+}
+
+/// The exit code of an engine that failed itself.
+const EXIT_OURS: u8 = 125;
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        let path = path.to_owned();
+        move |source| Error::Io { action, path, source }
+    }
+
+    pub(crate) fn call<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Error {
+        move |source| Error::Call { action, source: source.into() }
+    }
+
+    /// What a command line exits with: docker's 125, 126 or 127.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Runtime(error) => error.exit_code(),
+            Error::Remote(failure) => failure.exit_code.unwrap_or(EXIT_OURS),
+            Error::Foreign { reason, .. } => foreign_exit_code(reason),
+            _ => EXIT_OURS,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Runtime(error) => error.hint().map(str::to_owned),
+            Error::Remote(failure) => failure.hint.clone(),
+            Error::State(error) => error.hint().map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    /// As it is sent to a client.
+    pub fn to_failure(&self) -> Failure {
+        let mut message = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            message = format!("{message}: {error}");
+            source = error.source();
+        }
+        Failure { message, hint: self.hint(), exit_code: Some(self.exit_code()) }
+    }
+}
+
+/// The words by which docker tells a missing program from one that cannot be executed, in what runc and crun say.
+fn foreign_exit_code(reason: &str) -> u8 {
+    let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if has(&["executable file not found", "no such file or directory: OCI", "exec: no such file"]) {
+        return 127;
+    }
+    if has(&["permission denied", "exec format error", "is a directory"]) && reason.contains("exec") {
+        return 126;
+    }
+    EXIT_OURS
+}

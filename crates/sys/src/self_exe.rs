@@ -1,0 +1,92 @@
+//! Our own binary in a form that nobody can open for writing through a running process (CVE-2019-5736).
+//!
+//! A detached read-only bind mount (open_tree(2), mount_setattr(2); Linux 5.12); where that is denied, a sealed copy in memory
+//! (memfd_create(2)), which costs milliseconds and the binary's size in memory.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
+
+use crate::error::{Call, Error, Fd, Result};
+
+/// A descriptor to execute ourselves from, by `/proc/self/fd/N` or execveat(2).
+pub fn protected() -> Result<OwnedFd> {
+    read_only_mount().or_else(|_| sealed_copy())
+}
+
+/// A bind mount of our binary that is attached nowhere and whose file cannot be opened for writing, even by root.
+pub fn read_only_mount() -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = rustix::mount::open_tree(rustix::fs::CWD, c"/proc/self/exe", flags)
+        .call(|| "open_tree(AT_FDCWD, \"/proc/self/exe\", OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC)")?;
+    set_read_only(&tree)?;
+    Ok(tree)
+}
+
+fn set_read_only(tree: &OwnedFd) -> Result<()> {
+    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let path: &CStr = c"";
+    // SAFETY: path and attributes outlive the call, the size is theirs, the descriptor is borrowed.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            path.as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    let result = if answer < 0 { Err(last_errno()) } else { Ok(()) };
+    result.call(|| format!("mount_setattr({}, \"\", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY)", Fd(tree)))
+}
+
+/// A copy in memory that can no longer be changed.
+pub fn sealed_copy() -> Result<OwnedFd> {
+    let words = || "memfd_create(\"knarr\", MFD_CLOEXEC|MFD_ALLOW_SEALING|MFD_EXEC)";
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memory = rustix::fs::memfd_create(c"knarr", flags | MemfdFlags::EXEC)
+        .or_else(|_| rustix::fs::memfd_create(c"knarr", flags))
+        .call(words)?;
+    let mut target = File::from(memory);
+    File::open("/proc/self/exe")
+        .and_then(|mut source| io::copy(&mut source, &mut target))
+        .map_err(|error| Error::new("copy(\"/proc/self/exe\")", Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(target.as_fd(), seals).call(|| format!("fcntl({}, F_ADD_SEALS)", Fd(&target)))?;
+    Ok(target.into())
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refuses_writers(exe: OwnedFd) {
+        let path = format!("/proc/self/fd/{}", exe.as_raw_fd());
+        let writable = File::options().write(true).open(&path).and_then(|mut file| io::Write::write(&mut file, b"x"));
+        assert!(writable.is_err(), "{path} took a byte");
+        assert!(File::open(&path).unwrap().metadata().unwrap().len() > 0);
+    }
+
+    #[test]
+    fn the_read_only_mount_cannot_be_written() {
+        match read_only_mount() {
+            Ok(exe) => refuses_writers(exe),
+            Err(error) => eprintln!("skipped: {error}"),
+        }
+    }
+
+    #[test]
+    fn the_sealed_copy_cannot_be_written() {
+        refuses_writers(sealed_copy().unwrap());
+    }
+}
