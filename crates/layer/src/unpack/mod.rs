@@ -1,0 +1,66 @@
+//! A layer tar becomes a tree.
+
+use std::path::PathBuf;
+
+use knarr_spec::DiffId;
+
+use crate::{Compression, IdMap, Limits};
+
+/// What becomes of whiteouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhiteoutForm {
+    /// As overlayfs reads them: a character device 0:0, and `trusted.overlay.opaque` on opaque directories.
+    OverlayTrusted,
+    /// The same with `user.overlay.opaque`, for overlays mounted with `userxattr` in a user namespace.
+    OverlayUser,
+    /// What they hide is removed: the layer goes onto an existing tree.
+    Apply,
+}
+
+/// How to unpack.
+#[derive(Debug, Clone)]
+pub struct UnpackOptions {
+    /// What the media type declares; `None` where there is none and the first bytes decide.
+    pub compression: Option<Compression>,
+    /// What becomes of whiteouts.
+    pub whiteouts: WhiteoutForm,
+    /// The owners there are.
+    pub ids: IdMap,
+    /// What the layer may cost.
+    pub limits: Limits,
+    /// Whether we are root of a user namespace only: device nodes and `trusted.*` attributes are then left out and
+    /// reported, because the kernel refuses them there.
+    pub rootless: bool,
+    /// Decompress and hash on a second thread. Faster wherever a second core is idle.
+    pub pipeline: bool,
+}
+
+/// What was unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Digest of the uncompressed tar.
+    pub diff_id: DiffId,
+    /// Bytes of the uncompressed tar.
+    pub tar_bytes: u64,
+    /// Entries of the tar, whiteouts included.
+    pub entries: u64,
+    /// Bytes of file data written.
+    pub tree_bytes: u64,
+    /// Directories that entries imply but the layer does not carry, `.` for the root. They were made with mode 0755,
+    /// owner 0:0 and the epoch as their time; in an image they look like the layers below have them.
+    pub implied_dirs: Vec<PathBuf>,
+    /// Whether the root itself is opaque: overlayfs does not look at the mark there, so whoever stacks layers leaves
+    /// out what lies below.
+    pub opaque_root: bool,
+    /// What could not be made here and was left out.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Something of the layer that the tree lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// The entry.
+    pub path: PathBuf,
+    /// What is missing: `device`, or the name of an extended attribute.
+    pub what: String,
+}
