@@ -1,3 +1,52 @@
-//! The chores of this repository.
+//! The chores of this repository: `cargo xtask setup | test | bench | tidy | golden | dist`.
+//!
+//! Law: depends on serde alone, so that the first `cargo xtask` on a fresh machine starts within seconds; everything heavy
+//! is a program it runs.
+//! Not here: any test of a container (`crates/testkit/e2e`), any knowledge of how a crate works.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod cargo;
+mod dist;
+mod end_to_end;
+mod golden;
+mod setup;
+mod shell;
+mod tally;
+mod test;
+mod tidy;
+mod uml;
+mod unit;
+mod workspace;
+
+use std::process::ExitCode;
+
+/// Every chore answers with whether all is well, or with why it could not be done.
+pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+const USAGE: &str = "cargo xtask CHORE
+  setup            install what the tests need (apt-get; says what and why)
+  test [FILTER]    unit, golden and end-to-end tests: as root, rootless, and under cgroup v2 in user-mode Linux
+       --only unit|root|rootless|uml   one of them (may be repeated)
+  tidy             check the invariants of ARCHITECTURE.md
+  golden           rewrite the golden files from what the code does now
+  dist             build the release binary and weigh it";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["setup"] => setup::run(),
+        ["test", rest @ ..] => test::run(rest),
+        ["tidy"] => tidy::run(),
+        ["golden"] => golden::run(),
+        ["dist"] => dist::run(),
+        _ => Err(USAGE.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The end-to-end tests under a real cgroup v2 hierarchy: inside user-mode Linux, a kernel that runs as a process.
+//!
+//! It sees the host's tree read-only through hostfs; whatever is written goes to tmpfs. Law: the host's tree is never
+//! written, not even through a device node: the kernel mounts devtmpfs on `/dev` before init runs, and init checks it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use crate::end_to_end::{self, Kit, present};
+use crate::tally::Tally;
+use crate::{Outcome, shell};
+
+/// Longest wall time for a boot and all tests, in seconds; the kernel is killed after it.
+const BOOT_SECONDS_MAX: u32 = 1800;
+
+/// Memory of the virtual machine: images, layers and upper directories live in it.
+const MEMORY: &str = "3G";
+
+/// Boots, runs the tests as root and as an ordinary user with a delegated cgroup, and counts.
+pub fn run(kit: &Kit, filter: &[&str]) -> Outcome<Tally> {
+    if !present("/usr/bin/linux.uml") || !present("/sbin/modprobe") {
+        return Ok(Tally::missing("uml: all", "user-mode-linux or kmod is not installed"));
+    }
+    if !shell::is_root() {
+        return Ok(Tally::missing("uml: all", "not root, so the kernel inside would not be either"));
+    }
+    let (uid, gid) = end_to_end::make_user()?;
+    let init = kit.directory.join("uml-init");
+    fs::write(&init, script(kit, uid, gid, filter))?;
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+    let mut command = Command::new("timeout");
+    command.arg("--kill-after=10").arg(BOOT_SECONDS_MAX.to_string()).arg("/usr/bin/linux.uml");
+    command.args([&format!("mem={MEMORY}"), "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null"]);
+    command.arg("con0=null,fd:1").arg(format!("uml_dir={}", kit.directory.display())).arg("umid=uml");
+    command.arg(format!("init={}", init.display())).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    let tally = end_to_end::tally(child.stdout.take().ok_or("no console")?, 2, is_ours)?;
+    child.wait()?;
+    Ok(tally.under("uml"))
+}
+
+/// Lines of the test program, between those of the kernel.
+fn is_ours(line: &str) -> bool {
+    ["ok ", "FAILED ", "skipped (", "    ", "uml: "].iter().any(|start| line.starts_with(start))
+}
+
+/// What runs as process 1 inside.
+fn script(kit: &Kit, uid: u32, gid: u32, filter: &[&str]) -> String {
+    let quoted: String = filter.iter().map(|word| format!(" '{}'", word.replace('\'', ""))).collect();
+    INIT.replace("@KIT@", &kit.directory.display().to_string())
+        .replace("@UID@", &uid.to_string())
+        .replace("@GID@", &gid.to_string())
+        .replace("@FILTER@", &quoted)
+}
+
+const INIT: &str = r#"#!/bin/sh
+# Process 1 of the virtual machine of `cargo xtask test`. The root file system is the host's, read-only.
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+grep -q ' /dev devtmpfs ' /proc/mounts || mount -t devtmpfs devtmpfs /dev || { echo o >/proc/sysrq-trigger; sleep 60; }
+exec >/dev/console 2>&1 </dev/null
+mkdir -p /dev/pts /dev/shm
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts /dev/pts
+for directory in /dev/shm /run /home /var/lib /root; do mount -t tmpfs -o mode=755 tmpfs $directory; done
+# The kit stands below /tmp: keep a way to it while /tmp is covered.
+mkdir /run/host && mount --bind / /run/host
+mount -t tmpfs -o mode=1777,size=80% tmpfs /tmp
+mkdir -p @KIT@ && cp -a /run/host@KIT@/. @KIT@/
+umount /run/host
+chmod 1777 /dev/shm
+mkdir -p /run/modules/lib/modules && mount --bind /usr/lib/uml/modules /run/modules/lib/modules
+for module in overlay fuse veth bridge loop; do modprobe -d /run/modules $module || echo "uml: no module $module"; done
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+echo '+cpu +io +memory +pids' >/sys/fs/cgroup/cgroup.subtree_control
+ip link set lo up 2>/dev/null
+hostname uml
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root KNARR_E2E_PATIENCE=6 KNARR_E2E_JOBS=1
+
+echo "uml: as root"
+mkdir /sys/fs/cgroup/tests
+sh -c 'echo $$ >/sys/fs/cgroup/tests/cgroup.procs; exec @KIT@/e2e run @KIT@@FILTER@'
+
+echo "uml: as an ordinary user with a delegated cgroup"
+mkdir -p /run/user/@UID@ /home/knarr-test
+chown @UID@:@GID@ /run/user/@UID@ /home/knarr-test
+chmod 700 /run/user/@UID@
+user=/sys/fs/cgroup/user
+mkdir $user && echo '+cpu +io +memory +pids' >$user/cgroup.subtree_control
+mkdir $user/session $user/session/shell
+for directory in $user/session $user/session/shell; do
+  chown @UID@:@GID@ $directory $directory/cgroup.procs $directory/cgroup.subtree_control $directory/cgroup.threads
+done
+sh -c 'echo $$ >/sys/fs/cgroup/user/session/shell/cgroup.procs
+  exec setpriv --reuid=@UID@ --regid=@GID@ --init-groups --inh-caps=-all \
+    env HOME=/home/knarr-test XDG_RUNTIME_DIR=/run/user/@UID@ @KIT@/e2e run @KIT@@FILTER@' |
+  sed -u 's/^\(ok\|FAILED\|skipped (.*)\) /\1 rootless: /'
+sync
+echo o >/proc/sysrq-trigger
+sleep 60
+"#;
