@@ -47,11 +47,8 @@ pub enum Error {
         rule: usize,
     },
     /// `listenerPath` is where the listener goes; without it every notified call would hang.
-    #[error("seccomp: syscalls[{rule}]: SCMP_ACT_NOTIFY needs listenerPath")]
-    NotifyUnheard {
-        /// Position in `syscalls`.
-        rule: usize,
-    },
+    #[error("seccomp: SCMP_ACT_NOTIFY needs listenerPath")]
+    NotifyUnheard,
     /// `native` itself, or an architecture that no kernel runs beside it.
     #[error("seccomp: {arch} is not an architecture programs can be compiled for")]
     Architecture {
@@ -68,7 +65,7 @@ impl Error {
                 Some("merge rules of the same action, or drop architectures the container does not use")
             }
             Error::ErrnoUnused { .. } => Some("errnoRet goes with SCMP_ACT_ERRNO and SCMP_ACT_TRACE"),
-            Error::NotifyUnheard { .. } => Some("set linux.seccomp.listenerPath to the agent's socket"),
+            Error::NotifyUnheard => Some("set linux.seccomp.listenerPath to the agent's socket"),
             _ => None,
         }
     }
