@@ -2,7 +2,7 @@
 
 use crate::{
     arch::{Abi, X32_BIT},
-    rules::{Call, Op, RET_ENOSYS, Ret, Rules, Test, stricter},
+    rules::{Call, Op, RET_ENOSYS, Ret, Rule, Rules, Test, stricter},
     table::Column,
 };
 
@@ -24,22 +24,23 @@ pub(crate) struct Span {
     pub decision: Decision,
 }
 
-/// One rule applied to one number.
-struct Entry<'a> {
+/// One rule applied to one number; small, because they are sorted at each start of a container.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
     number: u32,
-    /// Position in the document, which decides between rules for one number.
-    order: usize,
-    ret: Ret,
-    tests: std::borrow::Cow<'a, [Test]>,
+    /// The rule's position in the document, which decides between rules for one number.
+    rule: u32,
+    /// Made through socketcall or ipc: what the first argument is then. 0: made directly.
+    through: u32,
 }
 
 /// The answers for the numbers `first..`, neighbours with the same answer joined. The last span has no end.
 pub(crate) fn spans(rules: &Rules, abi: &Abi, first: u32) -> Vec<Span> {
     let mut entries = entries(rules, abi);
-    entries.sort_unstable_by_key(|entry| (entry.number, entry.order));
+    entries.sort_unstable();
     let mut spans = Spans { list: vec![Span { start: first, decision: Decision::Always(rules.default) }] };
     for same in entries.chunk_by(|a, b| a.number == b.number) {
-        spans.put(same[0].number, decide(same), rules.default);
+        spans.put(same[0].number, decide(rules, same), rules.default);
     }
     if rules.stub {
         stub(&mut spans, rules, abi);
@@ -48,20 +49,16 @@ pub(crate) fn spans(rules: &Rules, abi: &Abi, first: u32) -> Vec<Span> {
 }
 
 /// Every rule for every number it is about.
-fn entries<'a>(rules: &'a Rules, abi: &Abi) -> Vec<Entry<'a>> {
+fn entries(rules: &Rules, abi: &Abi) -> Vec<Entry> {
     let mut entries = Vec::with_capacity(rules.named.len() + 16);
-    for (order, rule) in rules.rules.iter().enumerate() {
+    for (at, rule) in rules.rules.iter().enumerate() {
+        let at = at as u32;
+        // Behind a pointer the filter cannot see the arguments: then only a stricter rule applies, and to every such call.
+        let blind = rule.tests.is_empty() || stricter(rule.ret, rules.default);
         for call in &rule.calls {
-            if let Some(number) = abi.number(call.row) {
-                entries.push(Entry { number, order, ret: rule.ret, tests: (&rule.tests[..]).into() });
-            }
-            // Behind a pointer the filter cannot see the arguments: then only a stricter rule applies, and to every such call.
-            if let Some((door, value)) = call.through
-                && let Some(number) = abi.number(door)
-                && (rule.tests.is_empty() || stricter(rule.ret, rules.default))
-            {
-                let test = Test { index: 0, op: Op::Masked(u64::MAX), value };
-                entries.push(Entry { number, order, ret: rule.ret, tests: vec![test].into() });
+            entries.extend(abi.number(call.row).map(|number| Entry { number, rule: at, through: 0 }));
+            if let (true, Some((door, through))) = (blind, call.through) {
+                entries.extend(abi.number(door).map(|number| Entry { number, rule: at, through }));
             }
         }
     }
@@ -69,10 +66,22 @@ fn entries<'a>(rules: &'a Rules, abi: &Abi) -> Vec<Entry<'a>> {
 }
 
 /// Several rules for one number: the first unconditional one hides all others, as in libseccomp.
-fn decide(same: &[Entry]) -> Decision {
-    match same.iter().find(|entry| entry.tests.is_empty()) {
-        Some(entry) => Decision::Always(entry.ret),
-        None => Decision::First(same.iter().map(|entry| (entry.tests.to_vec(), entry.ret)).collect()),
+fn decide(rules: &Rules, same: &[Entry]) -> Decision {
+    let rule = |entry: &Entry| &rules.rules[entry.rule as usize];
+    let always = same.iter().find(|entry| entry.through == 0 && rule(entry).tests.is_empty());
+    match always {
+        Some(entry) => Decision::Always(rule(entry).ret),
+        None => {
+            Decision::First(same.iter().map(|entry| (tests(rule(entry), entry.through), rule(entry).ret)).collect())
+        }
+    }
+}
+
+/// The tests of a rule where it is applied.
+fn tests(rule: &Rule, through: u32) -> Vec<Test> {
+    match through {
+        0 => rule.tests.clone(),
+        value => vec![Test { index: 0, op: Op::Masked(u64::MAX), value: value.into() }],
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::table::{self, Row};
 
 /// `SYS_*` of linux/net.h.
-const SOCKETCALL: [(&str, u64); 20] = [
+const SOCKETCALL: [(&str, u32); 20] = [
     ("socket", 1),
     ("bind", 2),
     ("connect", 3),
@@ -29,7 +29,7 @@ const SOCKETCALL: [(&str, u64); 20] = [
 ];
 
 /// Of linux/ipc.h.
-const IPC: [(&str, u64); 12] = [
+const IPC: [(&str, u32); 12] = [
     ("semop", 1),
     ("semget", 2),
     ("semctl", 3),
@@ -45,7 +45,7 @@ const IPC: [(&str, u64); 12] = [
 ];
 
 /// The call that also leads to `name`, and what its first argument is then.
-pub(crate) fn through(name: &str) -> Option<(&'static Row, u64)> {
+pub(crate) fn through(name: &str) -> Option<(&'static Row, u32)> {
     let (door, list) = match name.as_bytes() {
         [b's', b'e', b'm', ..] | [b's', b'h', b'm', ..] | [b'm', b's', b'g', ..] => ("ipc", &IPC[..]),
         [b'a' | b'b' | b'c' | b'g' | b'l' | b'r' | b's', ..] => ("socketcall", &SOCKETCALL[..]),

@@ -56,7 +56,7 @@ pub(crate) struct Call {
     /// Its numbers.
     pub row: &'static Row,
     /// The call it is also made through on some architectures, and what that one's first argument is then.
-    pub through: Option<(&'static Row, u64)>,
+    pub through: Option<(&'static Row, u32)>,
 }
 
 /// One entry of `syscalls`: all of `tests` must hold.

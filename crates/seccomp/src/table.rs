@@ -21,8 +21,31 @@ pub(crate) enum Column {
 
 /// The row of a name; `None` when no architecture has it.
 pub(crate) fn row(name: &str) -> Option<&'static Row> {
-    SYSCALLS.binary_search_by(|row| row.0.cmp(name)).ok().map(|i| &SYSCALLS[i])
+    let key = key(name);
+    let first = KEYS.partition_point(|other| *other < key);
+    let same = KEYS[first..].iter().take_while(|other| **other == key).count();
+    SYSCALLS[first..first + same].iter().find(|row| row.0 == name)
 }
+
+/// The first eight bytes as a number that sorts as they do: comparing names themselves was a third of the time of a compilation.
+const fn key(name: &str) -> u64 {
+    let (bytes, mut key, mut at) = (name.as_bytes(), 0, 0);
+    while at < 8 {
+        key = key << 8 | if at < bytes.len() { bytes[at] as u64 } else { 0 };
+        at += 1;
+    }
+    key
+}
+
+/// The key of each row.
+static KEYS: [u64; SYSCALLS.len()] = {
+    let (mut keys, mut at) = ([0; SYSCALLS.len()], 0);
+    while at < keys.len() {
+        keys[at] = key(SYSCALLS[at].0);
+        at += 1;
+    }
+    keys
+};
 
 /// The table.
 #[rustfmt::skip]
