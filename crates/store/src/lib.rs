@@ -1,2 +1,50 @@
 //! One root, one database: blobs, images, layers, snapshots and the records of containers.
+//!
+//! ```text
+//! <state>/knarr.db               what is known; knarr.db-wal and knarr.db-shm belong to it
+//!         blobs/<alg>/<hex>      exact bytes, read-only
+//!         ingest/<alg>/<hex>     a blob in the making; its writer holds an flock on it; <hex>.state is the hash so far
+//!         layers/<number>/fs     an unpacked layer; its maker holds an flock on layers/<number>
+//!         snapshots/<id>/{upper,work}
+//!         volumes/<name>/_data
+//!         leases/<token>         flock held by the process whose unfinished work the lease protects
+//!         trash/<token>          renamed here to be removed
+//! ```
+//!
+//! Law: write order is file, fsync, rename, fsync of the directory, then the commit that makes it visible. What the
+//! database does not know is garbage; what it knows and the disk lacks is reported by name and repairable. No lock and no
+//! transaction is held across I/O except the `flock` on the thing being written itself, which ends with its holder.
+//! Effects come back as data: snapshots as mounts, garbage as a plan.
+//! Not here: names' defaults, policies, networks; the engine decides. Unpacking (`knarr-layer`), fetching (`distribution`).
+//!
+//! One [`Store`] per operation: what a store touched stays protected from garbage collection until it is dropped. Open it
+//! after the last `fork`, never before.
 #![forbid(unsafe_code)]
+
+mod blob;
+mod container;
+mod database;
+mod error;
+mod hash;
+mod image;
+mod image_find;
+mod image_remove;
+mod ingest;
+mod layer;
+mod lease;
+mod lock;
+mod records;
+mod schema;
+mod snapshot;
+mod store;
+mod trash;
+mod volume;
+
+pub use blob::Blob;
+pub use database::{BUSY_WAIT_S_MAX, Durability};
+pub use error::{Error, Kind, Result};
+pub use image_remove::{ImageRemoval, RemovedImage};
+pub use ingest::{Ingest, IngestBusy, IngestState};
+pub use layer::LayerBuild;
+pub use records::{ContainerRecord, ImageRecord, LayerRecord, NewImage, RootMounts, VolumeRecord};
+pub use store::{Store, StoreOptions};

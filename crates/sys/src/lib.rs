@@ -34,6 +34,7 @@ pub mod set_mempolicy;
 pub mod setns;
 pub mod sigaction;
 pub mod signalfd;
+pub mod syncfs;
 pub mod uts;
 
 pub use error::{Errno, Error, Result};

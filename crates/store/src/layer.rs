@@ -1,0 +1,201 @@
+//! Unpacked layers: one directory each, shared by every image that has the layer.
+//!
+//! Law: a layer is there when its row is there. Its files reach the disk (one `syncfs`, not an fsync per file) before the
+//! row is written. A directory without row and without lock is garbage.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use knarr_layer::Unpacked;
+use knarr_spec::{DiffId, Digest};
+use knarr_sys::Root;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::database::{Durability, Fault};
+use crate::error::{Error, IoContext, Result};
+use crate::records::LayerRecord;
+use crate::store::{Store, now_ns};
+use crate::{lease, lock};
+
+/// A layer in the making. Dropping it removes the tree.
+pub struct LayerBuild {
+    store: Store,
+    number: i64,
+    dir: PathBuf,
+    root: Root,
+    keep: bool,
+    _lock: File,
+}
+
+impl Store {
+    /// The layer, from here on protected from collection as long as this store is open. A row that lost its directory is
+    /// `None`: unpack it again, which mends it.
+    pub fn layer(&self, diff_id: &DiffId) -> Result<Option<LayerRecord>> {
+        let Some(found) = self.database().read("find layer", |c| find(c, diff_id))? else { return Ok(None) };
+        if !self.layer_fs(found.number).is_dir() {
+            return Ok(None);
+        }
+        let token = self.lease()?;
+        self.database().write("hold layer", Durability::Normal, |c| {
+            lease::hold_layer(c, &token, found.number)?;
+            find(c, diff_id)
+        })
+    }
+
+    /// An empty directory for a layer.
+    pub fn begin_layer(&self) -> Result<LayerBuild> {
+        let layers = self.dir("layers")?;
+        let mut number = self.database().read("number layer", next_number)?;
+        loop {
+            let dir = layers.join(number.to_string());
+            if let Some(lock) = lock::make_locked_dir(&dir)? {
+                let fs = dir.join("fs");
+                std::fs::create_dir(&fs).doing("create", &fs)?;
+                let root = Root::open(&fs).map_err(|source| Error::Sys { action: "open layer", source })?;
+                return Ok(LayerBuild { store: self.clone(), number, dir, root, keep: false, _lock: lock });
+            }
+            number += 1;
+        }
+    }
+
+    /// `layers/<number>/fs`.
+    pub(crate) fn layer_fs(&self, number: i64) -> PathBuf {
+        self.inner.state.join("layers").join(number.to_string()).join("fs")
+    }
+}
+
+impl LayerBuild {
+    /// The directory to unpack into.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The directory's path, for messages.
+    pub fn path(&self) -> PathBuf {
+        self.dir.join("fs")
+    }
+
+    /// Makes the layer visible. Where another process was faster with the same layer, its record comes back and this tree
+    /// goes.
+    pub fn commit(mut self, unpacked: Unpacked, blob: &Digest) -> Result<LayerRecord> {
+        let record = LayerRecord {
+            number: self.number,
+            diff_id: unpacked.diff_id,
+            blob: blob.clone(),
+            tar_bytes: unpacked.tar_bytes,
+            tree_bytes: unpacked.tree_bytes,
+            entries: unpacked.entries,
+            opaque_root: unpacked.opaque_root,
+            implied_dirs: unpacked.implied_dirs,
+        };
+        let token = self.store.lease()?;
+        self.sync()?;
+        let stored = self.store.database().write("add layer", Durability::Normal, |c| {
+            let stored = match find(c, &record.diff_id)? {
+                Some(there) if self.store.layer_fs(there.number).is_dir() => there,
+                lost => insert(c, &record, lost.map(|lost| lost.number))?,
+            };
+            lease::hold_layer(c, &token, stored.number)?;
+            Ok(stored)
+        })?;
+        self.keep = stored.number == self.number;
+        Ok(stored)
+    }
+
+    fn sync(&self) -> Result<()> {
+        knarr_sys::syncfs::syncfs(&self.root).map_err(|source| Error::Sys { action: "sync layer", source })
+    }
+}
+
+impl Drop for LayerBuild {
+    fn drop(&mut self) {
+        if !self.keep {
+            // What cannot be removed now has no row, so the next collection removes it.
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// Above every number that ever had a row.
+fn next_number(connection: &Connection) -> Result<i64, Fault> {
+    let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'layers'), 0) + 1";
+    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
+fn insert(connection: &Connection, record: &LayerRecord, lost: Option<i64>) -> Result<LayerRecord, Fault> {
+    if let Some(number) = lost {
+        forget(connection, number)?;
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO layers (number, diff_id, blob, tar_bytes, tree_bytes, entries, opaque, stored_ns)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute((
+            record.number,
+            record.diff_id.0.as_str(),
+            record.blob.as_str(),
+            record.tar_bytes,
+            record.tree_bytes,
+            record.entries,
+            record.opaque_root,
+            now_ns(),
+        ))?;
+    let mut add = connection.prepare_cached("INSERT INTO layer_implied (number, path) VALUES (?1, ?2)")?;
+    for path in &record.implied_dirs {
+        add.execute((record.number, path.as_os_str().as_bytes()))?;
+    }
+    Ok(record.clone())
+}
+
+/// Removes the row of a layer whose directory is lost. Snapshots that stand on it lose it with the row: their containers
+/// cannot start until they are made anew.
+pub(crate) fn forget(connection: &Connection, number: i64) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM snapshot_layers WHERE number = ?1")?.execute([number])?;
+    connection.prepare_cached("UPDATE images SET implied = NULL WHERE implied = ?1")?.execute([number])?;
+    connection.prepare_cached("DELETE FROM layers WHERE number = ?1")?.execute([number])?;
+    Ok(())
+}
+
+/// The row of a layer.
+pub(crate) fn find(connection: &Connection, diff_id: &DiffId) -> Result<Option<LayerRecord>, Fault> {
+    let mut query = connection.prepare_cached(
+        "SELECT number, diff_id, blob, tar_bytes, tree_bytes, entries, opaque FROM layers WHERE diff_id = ?1",
+    )?;
+    let Some(row) = query.query_row([diff_id.0.as_str()], |row| Ok(from_row(row))).optional()? else {
+        return Ok(None);
+    };
+    let mut record = row?;
+    record.implied_dirs = implied(connection, record.number)?;
+    Ok(Some(record))
+}
+
+/// Columns number, diff_id, blob, tar_bytes, tree_bytes, entries, opaque; the implied directories are read apart.
+fn from_row(row: &Row<'_>) -> Result<LayerRecord, Fault> {
+    let number = row.get(0)?;
+    let digest = |column: usize, field: &'static str| -> Result<Digest, Fault> {
+        let text: String = row.get(column)?;
+        text.parse().map_err(|_| Error::BadRecord { record: format!("layers {number}"), field }.into())
+    };
+    Ok(LayerRecord {
+        number,
+        diff_id: DiffId(digest(1, "diff_id")?),
+        blob: digest(2, "blob")?,
+        tar_bytes: row.get(3)?,
+        tree_bytes: row.get(4)?,
+        entries: row.get(5)?,
+        opaque_root: row.get(6)?,
+        implied_dirs: Vec::new(),
+    })
+}
+
+fn implied(connection: &Connection, number: i64) -> Result<Vec<PathBuf>, Fault> {
+    let mut query = connection.prepare_cached("SELECT path FROM layer_implied WHERE number = ?1 ORDER BY path")?;
+    let paths = query.query_map([number], |row| {
+        let bytes = row.get_ref(0)?.as_blob().unwrap_or_default();
+        Ok(Path::new(OsStr::from_bytes(bytes)).to_owned())
+    })?;
+    Ok(paths.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,49 @@
+//! `flock` on the thing itself: the partial blob, the layer's directory, the lease's file.
+//!
+//! Law: a lock counts only while its name still leads to the locked inode; else someone finished or removed the thing in
+//! between, and the taker starts over. A lock ends with its holder, however it dies.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::error::{IoContext, Result};
+
+/// Tries to lock the open `file`; `None` where another holds it, or where `path` no longer leads to it.
+pub(crate) fn try_lock(file: File, path: &Path) -> Result<Option<File>> {
+    match file.try_lock() {
+        Ok(()) => still_there(file, path),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error).doing("lock", path),
+    }
+}
+
+/// The file if `path` still leads to it.
+fn still_there(file: File, path: &Path) -> Result<Option<File>> {
+    let ours = file.metadata().doing("stat", path)?;
+    match std::fs::symlink_metadata(path) {
+        Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => Ok(Some(file)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).doing("stat", path),
+    }
+}
+
+/// Locks a directory or file that exists; `None` where it is gone or held.
+pub(crate) fn try_lock_existing(path: &Path) -> Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => try_lock(file, path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).doing("open", path),
+    }
+}
+
+/// Makes the directory `path`, which must be new, and locks it. `None` where it exists.
+pub(crate) fn make_locked_dir(path: &Path) -> Result<Option<File>> {
+    match std::fs::create_dir(path) {
+        Ok(()) => try_lock_existing(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(error).doing("create", path),
+    }
+}
