@@ -1,2 +1,30 @@
-//! The distribution-spec server.
+//! The distribution-spec server: blobs as files, everything else in one SQLite database, garbage collected while it serves.
+//!
+//! Spec: distribution-spec 1.1.1 and main (mid-2026). Each handler cites the endpoint it implements (`end-2`, `end-7b`, …).
+//! Law: what was answered with 201 or 202 survives a kill of the process; what was answered with 201 survives a power cut.
+//! Not here: the client (`distribution`), the engine's own store.
+//!
+//! ```text
+//! <root>/registry.db            SQLite (WAL): repositories, blobs, manifests, tags
+//! <root>/blobs/<algorithm>/<first two>/<encoded>
+//! <root>/uploads/<uuid>         bytes received so far
+//! <root>/uploads/<uuid>.json    whose upload it is
+//! ```
 #![forbid(unsafe_code)]
+
+mod args;
+mod blobs;
+mod body;
+mod cache;
+mod error;
+mod handlers;
+mod hasher;
+mod limits;
+mod manifest;
+mod meta;
+mod route;
+mod server;
+mod upload;
+
+pub use args::applet;
+pub use server::{Config, Registry, ServeError, router};

@@ -1,0 +1,126 @@
+//! What clients are told when something is refused.
+//!
+//! Spec: distribution-spec, "Error Codes": one table from codes to status, and one JSON form.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+
+/// The error codes of the specification that this registry gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    BlobUnknown,
+    BlobUploadInvalid,
+    BlobUploadUnknown,
+    DigestInvalid,
+    ManifestBlobUnknown,
+    ManifestInvalid,
+    ManifestUnknown,
+    NameInvalid,
+    NameUnknown,
+    SizeInvalid,
+    Unsupported,
+    /// Not of the specification: a fault on our side, as distribution names it.
+    Unknown,
+}
+
+impl Code {
+    fn text(self) -> &'static str {
+        match self {
+            Code::BlobUnknown => "BLOB_UNKNOWN",
+            Code::BlobUploadInvalid => "BLOB_UPLOAD_INVALID",
+            Code::BlobUploadUnknown => "BLOB_UPLOAD_UNKNOWN",
+            Code::DigestInvalid => "DIGEST_INVALID",
+            Code::ManifestBlobUnknown => "MANIFEST_BLOB_UNKNOWN",
+            Code::ManifestInvalid => "MANIFEST_INVALID",
+            Code::ManifestUnknown => "MANIFEST_UNKNOWN",
+            Code::NameInvalid => "NAME_INVALID",
+            Code::NameUnknown => "NAME_UNKNOWN",
+            Code::SizeInvalid => "SIZE_INVALID",
+            Code::Unsupported => "UNSUPPORTED",
+            Code::Unknown => "UNKNOWN",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Code::BlobUnknown | Code::BlobUploadUnknown | Code::ManifestUnknown | Code::NameUnknown => {
+                StatusCode::NOT_FOUND
+            }
+            Code::ManifestBlobUnknown | Code::BlobUploadInvalid | Code::DigestInvalid => StatusCode::BAD_REQUEST,
+            Code::ManifestInvalid | Code::NameInvalid | Code::SizeInvalid => StatusCode::BAD_REQUEST,
+            Code::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
+            Code::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// A refusal: code, sentence, and a status where it differs from the code's own.
+#[derive(Debug)]
+pub struct Failure {
+    code: Code,
+    message: String,
+    status: StatusCode,
+    headers: Vec<(header::HeaderName, String)>,
+}
+
+impl Failure {
+    pub fn new(code: Code, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into(), status: code.status(), headers: Vec::new() }
+    }
+
+    pub fn with_status(self, status: StatusCode) -> Failure {
+        Failure { status, ..self }
+    }
+
+    pub fn with_header(mut self, name: header::HeaderName, value: String) -> Failure {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The answer on the wire. Faults of ours are also written to the log, since the client is told little.
+    pub fn into_response(self) -> Response<Body> {
+        let body = json!({"errors": [{"code": self.code.text(), "message": self.message}]}).to_string();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+/// Disk and database faults: the client learns that it was not its fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("registry storage: {what}: {source}")]
+    Io { what: String, source: std::io::Error },
+    #[error("registry database: {0}")]
+    Database(#[from] rusqlite::Error),
+    #[error("registry storage: a worker ended early")]
+    Worker,
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Failure {
+        let full =
+            matches!(&error, StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
+        let failure = Failure::new(Code::Unknown, error.to_string());
+        if full { failure.with_status(StatusCode::INSUFFICIENT_STORAGE) } else { failure }
+    }
+}
+
+/// Names the file operation that failed.
+pub trait IoContext<T> {
+    fn what(self, what: impl FnOnce() -> String) -> Result<T, StorageError>;
+}
+
+impl<T> IoContext<T> for std::io::Result<T> {
+    fn what(self, what: impl FnOnce() -> String) -> Result<T, StorageError> {
+        self.map_err(|source| StorageError::Io { what: what(), source })
+    }
+}

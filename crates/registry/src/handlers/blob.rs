@@ -1,0 +1,123 @@
+//! Blobs: end-2 and end-10.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use knarr_spec::Digest;
+
+use super::{Answer, CONTENT_DIGEST, Call, answer};
+use crate::body::{blocking, file_body};
+use crate::error::{Code, Failure};
+
+/// end-2: `GET` and `HEAD /v2/<name>/blobs/<digest>`, with single ranges (RFC 9110 section 14).
+pub async fn get(call: Call, name: String, digest: Digest) -> Answer {
+    let unknown = Failure::new(Code::BlobUnknown, format!("no blob {digest} in {name}"));
+    let (registry, wanted) = (call.registry.clone(), digest.clone());
+    let found = blocking(move || {
+        let Some(size) = registry.meta().blob_size(&name, &wanted)? else { return Ok::<_, Failure>(None) };
+        Ok(registry.blobs().file(&wanted)?.map(|file| (size, file)))
+    });
+    let (size, file) = found.await?.ok_or(unknown)?;
+    let etag = format!("\"{digest}\"");
+    if call.headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes()) {
+        return answer(StatusCode::NOT_MODIFIED, &[(header::ETAG, &etag)], Body::empty());
+    }
+    let (status, start, length) = match requested_range(&call.headers, &etag, size) {
+        Requested::Whole => (StatusCode::OK, 0, size),
+        Requested::Part { start, length } => (StatusCode::PARTIAL_CONTENT, start, length),
+        Requested::Outside => {
+            return Err(Failure::new(Code::SizeInvalid, format!("the blob has {size} bytes"))
+                .with_status(StatusCode::RANGE_NOT_SATISFIABLE)
+                .with_header(header::CONTENT_RANGE, format!("bytes */{size}")));
+        }
+    };
+    let (length_text, content_range) =
+        (length.to_string(), format!("bytes {start}-{}/{size}", (start + length).saturating_sub(1)));
+    let mut headers = vec![
+        (header::CONTENT_TYPE, "application/octet-stream"),
+        (CONTENT_DIGEST, digest.as_str()),
+        (header::ETAG, etag.as_str()),
+        (header::ACCEPT_RANGES, "bytes"),
+        (header::CACHE_CONTROL, "max-age=31536000, immutable"),
+        (header::CONTENT_LENGTH, length_text.as_str()),
+    ];
+    if status == StatusCode::PARTIAL_CONTENT {
+        headers.push((header::CONTENT_RANGE, content_range.as_str()));
+    }
+    let body = if call.method == Method::HEAD { Body::empty() } else { file_body(file, start, length) };
+    answer(status, &headers, body)
+}
+
+/// end-10: `DELETE /v2/<name>/blobs/<digest>` takes the blob out of this repository at once; its file is garbage when no
+/// repository has it any more.
+pub async fn delete(call: Call, name: String, digest: Digest) -> Answer {
+    let unknown = Failure::new(Code::BlobUnknown, format!("no blob {digest} in {name}"));
+    let removed = blocking(move || call.registry.meta().unlink_blob(&name, &digest)).await.map_err(Failure::from)?;
+    if removed { answer(StatusCode::ACCEPTED, &[(header::CONTENT_LENGTH, "0")], Body::empty()) } else { Err(unknown) }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Requested {
+    Whole,
+    Part { start: u64, length: u64 },
+    Outside,
+}
+
+/// What the `Range` header asks for. Several ranges, other units and malformed headers mean the whole blob, as RFC 9110
+/// allows; so does an `If-Range` that names other content.
+fn requested_range(headers: &HeaderMap, etag: &str, size: u64) -> Requested {
+    if headers.get(header::IF_RANGE).is_some_and(|value| value.as_bytes() != etag.as_bytes()) {
+        return Requested::Whole;
+    }
+    let text = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let Some((first, last)) = text.and_then(|text| text.strip_prefix("bytes=")).and_then(|text| text.split_once('-'))
+    else {
+        return Requested::Whole;
+    };
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let (start, end) = match (number(first), number(last)) {
+        (Some(start), Some(end)) if start > end => return Requested::Whole,
+        (Some(start), Some(end)) => (start, end.saturating_add(1).min(size)),
+        (Some(start), None) if last.trim().is_empty() => (start, size),
+        (None, Some(suffix)) if first.trim().is_empty() => {
+            (if suffix == 0 { size } else { size.saturating_sub(suffix) }, size)
+        }
+        _ => return Requested::Whole,
+    };
+    if start >= size { Requested::Outside } else { Requested::Part { start, length: end - start } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(range: &str, size: u64, expect: Requested) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RANGE, range.parse().unwrap());
+        assert_eq!(requested_range(&headers, "\"e\"", size), expect, "{range}");
+    }
+
+    #[test]
+    fn ranges_are_inclusive_and_cut_at_the_end() {
+        check("bytes=0-0", 10, Requested::Part { start: 0, length: 1 });
+        check("bytes=5-", 10, Requested::Part { start: 5, length: 5 });
+        check("bytes=5-99", 10, Requested::Part { start: 5, length: 5 });
+        check("bytes=-3", 10, Requested::Part { start: 7, length: 3 });
+        check("bytes=-99", 10, Requested::Part { start: 0, length: 10 });
+    }
+
+    #[test]
+    fn a_range_behind_the_end_cannot_be_satisfied() {
+        check("bytes=10-", 10, Requested::Outside);
+        check("bytes=-0", 10, Requested::Outside);
+        check("bytes=0-", 0, Requested::Outside);
+    }
+
+    #[test]
+    fn what_is_no_single_byte_range_means_the_whole_blob() {
+        for range in
+            ["bytes=5-2", "bytes=0-1,3-4", "lines=0-1", "bytes=", "bytes=a-b", "bytes=99999999999999999999999-"]
+        {
+            check(range, 10, Requested::Whole);
+        }
+    }
+}

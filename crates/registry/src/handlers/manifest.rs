@@ -1,0 +1,109 @@
+//! Manifests: end-3, end-7, end-9.
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderName, StatusCode, header};
+use knarr_spec::Digest;
+
+use super::{Answer, CONTENT_DIGEST, Call, answer};
+use crate::body::{blocking, collect};
+use crate::cache::Entry;
+use crate::error::{Code, Failure};
+use crate::limits::{MANIFEST_BYTES_MAX, TAGS_PER_PUSH_MAX};
+use crate::manifest;
+use crate::route::{self, ManifestReference};
+use crate::server::Registry;
+
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+
+/// end-3: the exact bytes that were pushed.
+pub async fn get(call: Call, name: String, reference: ManifestReference) -> Answer {
+    let key = (name, reference);
+    let entry = match call.registry.cache().get(&key) {
+        Some(entry) => entry,
+        None => load(&call.registry, &key).await?,
+    };
+    let etag = format!("\"{}\"", entry.digest);
+    let headers = [
+        (header::CONTENT_TYPE, entry.media_type.as_str()),
+        (CONTENT_DIGEST, entry.digest.as_str()),
+        (header::ETAG, etag.as_str()),
+    ];
+    if call.headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes()) {
+        return answer(StatusCode::NOT_MODIFIED, &headers, Body::empty());
+    }
+    answer(StatusCode::OK, &headers, Body::from(entry.bytes))
+}
+
+async fn load(registry: &Registry, key: &(String, ManifestReference)) -> Result<Entry, Failure> {
+    let epoch = registry.cache().epoch();
+    let (reader, (name, reference)) = (registry.clone(), key.clone());
+    let stored = blocking(move || reader.meta().manifest(&name, &reference)).await.map_err(Failure::from)?;
+    let unknown = || Failure::new(Code::ManifestUnknown, format!("no manifest {} in {}", key.1.as_str(), key.0));
+    let stored = stored.ok_or_else(unknown)?;
+    let entry = Entry { digest: stored.digest, media_type: stored.media_type, bytes: Bytes::from(stored.bytes) };
+    registry.cache().insert(key.clone(), entry.clone(), epoch);
+    Ok(entry)
+}
+
+/// end-7a and end-7b: a manifest, by tag, by digest, or by digest with tags beside it.
+pub async fn put(call: Call, name: String, reference: ManifestReference) -> Answer {
+    let tags = pushed_tags(&call, &reference)?;
+    let content_type = call.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.map(|text| text.split(';').next().unwrap_or(text).trim().to_owned());
+    let bytes = collect(call.body, MANIFEST_BYTES_MAX).await?;
+    let parsed = manifest::parse(&bytes, content_type.as_deref(), &reference)?;
+    let (digest, subject) = (parsed.digest.clone(), parsed.subject.clone());
+    let (registry, to, names) = (call.registry.clone(), name.clone(), tags.clone());
+    blocking(move || {
+        let blobs: Vec<&Digest> = parsed.blobs.iter().collect();
+        let missing = registry.meta().missing_blobs(&to, &blobs)?;
+        if !missing.is_empty() && !registry.config().sparse_manifests {
+            return Err(Failure::new(
+                Code::ManifestBlobUnknown,
+                format!("blobs unknown to {to}: {}", missing.join(", ")),
+            ));
+        }
+        registry.meta().put_manifest(&to, &parsed, &bytes, &names)?;
+        registry.cache().invalidate(&to);
+        Ok(())
+    })
+    .await?;
+    let location = format!("/v2/{name}/manifests/{digest}");
+    let mut headers =
+        vec![(header::LOCATION, location.as_str()), (CONTENT_DIGEST, digest.as_str()), (header::CONTENT_LENGTH, "0")];
+    if let Some(subject) = &subject {
+        headers.push((OCI_SUBJECT, subject.as_str()));
+    }
+    if matches!(reference, ManifestReference::Digest(_)) {
+        headers.extend(tags.iter().map(|tag| (OCI_TAG, tag.as_str())));
+    }
+    answer(StatusCode::CREATED, &headers, Body::empty())
+}
+
+fn pushed_tags(call: &Call, reference: &ManifestReference) -> Result<Vec<String>, Failure> {
+    if let ManifestReference::Tag(tag) = reference {
+        return Ok(vec![tag.clone()]);
+    }
+    let tags = call.query.all("tag");
+    if tags.len() > TAGS_PER_PUSH_MAX {
+        return Err(Failure::new(Code::SizeInvalid, format!("at most {TAGS_PER_PUSH_MAX} tags may be set at once"))
+            .with_status(StatusCode::URI_TOO_LONG));
+    }
+    tags.iter().map(|tag| route::tag(tag)).collect()
+}
+
+/// end-9: by tag the tag goes, by digest the manifest with all its tags.
+pub async fn delete(call: Call, name: String, reference: ManifestReference) -> Answer {
+    let unknown = Failure::new(Code::ManifestUnknown, format!("no manifest {} in {name}", reference.as_str()));
+    let removed = blocking(move || {
+        let removed = call.registry.meta().delete_manifest(&name, &reference)?;
+        call.registry.cache().invalidate(&name);
+        Ok::<bool, Failure>(removed)
+    });
+    if removed.await? {
+        answer(StatusCode::ACCEPTED, &[(header::CONTENT_LENGTH, "0")], Body::empty())
+    } else {
+        Err(unknown)
+    }
+}

@@ -1,0 +1,153 @@
+//! Uploads: end-4, end-5, end-6, end-11, end-13, end-14.
+
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderName, StatusCode, header};
+use knarr_spec::Digest;
+
+use super::{Answer, CONTENT_DIGEST, Call, answer};
+use crate::body::{blocking, receive};
+use crate::error::{Code, Failure};
+use crate::manifest::upload_algorithm;
+use crate::route;
+use crate::server::Registry;
+use crate::upload::Session;
+
+const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+
+/// `POST /v2/<name>/blobs/uploads/`: mounts (end-11), takes a whole blob (end-4b), or begins an upload (end-4a, end-4c).
+pub async fn post(call: Call, name: String) -> Answer {
+    if let Some(mount) = call.query.get("mount") {
+        let digest = route::digest(mount)?;
+        let from = call.query.get("from").map(route::name).transpose()?;
+        let (registry, to, wanted) = (call.registry.clone(), name.clone(), digest.clone());
+        if blocking(move || registry.meta().mount_blob(&to, &wanted, from.as_deref())).await.map_err(Failure::from)? {
+            return created(&name, &digest);
+        }
+    } else if let Some(digest) = call.query.get("digest") {
+        let digest = route::digest(digest)?;
+        let (registry, to, algorithm) = (call.registry.clone(), name.clone(), digest.algorithm());
+        if !algorithm.hasher_known() {
+            return Err(Failure::new(Code::DigestInvalid, format!("cannot compute {} digests", algorithm.as_str())));
+        }
+        let session = blocking(move || registry.uploads().anonymous(&to, algorithm)).await.map_err(Failure::from)?;
+        let path = session.path().to_owned();
+        let outcome = match receive(call.body, session).await {
+            Ok(mut session) => {
+                blocking({
+                    let (registry, name, digest) = (call.registry.clone(), name.clone(), digest.clone());
+                    move || finish(&registry, &name, &mut session, &digest)
+                })
+                .await
+            }
+            Err(failure) => Err(failure),
+        };
+        if outcome.is_err() {
+            // A whole blob in one request cannot be resumed: what came of it is of no use.
+            let _ = std::fs::remove_file(path);
+        }
+        outcome?;
+        return created(&name, &digest);
+    }
+    let algorithm = upload_algorithm(call.query.get("digest-algorithm"))?;
+    let (registry, to) = (call.registry.clone(), name.clone());
+    let id = blocking(move || registry.uploads().begin(&to, algorithm)).await.map_err(Failure::from)?;
+    progress(StatusCode::ACCEPTED, &name, &id, 0)
+}
+
+/// end-13: how far an upload has come.
+pub async fn status(call: Call, name: String, id: String) -> Answer {
+    let session = find(&call.registry, &name, &id).await?;
+    let offset = session.lock().await.offset();
+    progress(StatusCode::NO_CONTENT, &name, &id, offset)
+}
+
+/// end-5: the next chunk, or with no `Content-Range` whatever follows.
+pub async fn patch(call: Call, name: String, id: String) -> Answer {
+    let session = find(&call.registry, &name, &id).await?.lock_owned().await;
+    check_offset(&call, &name, &id, session.offset())?;
+    let session = receive(call.body, session).await?;
+    progress(StatusCode::ACCEPTED, &name, &id, session.offset())
+}
+
+/// end-6: the last chunk, or none, and the digest of the whole.
+pub async fn put(call: Call, name: String, id: String) -> Answer {
+    let digest =
+        call.query.get("digest").ok_or_else(|| Failure::new(Code::DigestInvalid, "the digest parameter is missing"))?;
+    let digest = route::digest(digest)?;
+    let session = find(&call.registry, &name, &id).await?.lock_owned().await;
+    check_offset(&call, &name, &id, session.offset())?;
+    let mut session = receive(call.body, session).await?;
+    let (registry, to, wanted) = (call.registry.clone(), name.clone(), digest.clone());
+    let outcome = blocking(move || finish(&registry, &to, &mut session, &wanted)).await;
+    call.registry.uploads().forget(&id);
+    outcome?;
+    created(&name, &digest)
+}
+
+/// end-14: forget the upload.
+pub async fn cancel(call: Call, name: String, id: String) -> Answer {
+    find(&call.registry, &name, &id).await?;
+    call.registry.uploads().forget(&id);
+    answer(StatusCode::NO_CONTENT, &[], Body::empty())
+}
+
+async fn find(registry: &Registry, name: &str, id: &str) -> Result<crate::upload::Shared, Failure> {
+    let (registry, name, id) = (registry.clone(), name.to_owned(), id.to_owned());
+    blocking(move || registry.uploads().find(&name, &id)).await
+}
+
+/// Verifies a complete upload, moves its file in place, then records it.
+fn finish(registry: &Registry, name: &str, session: &mut Session, digest: &Digest) -> Result<(), Failure> {
+    session.verify(digest)?;
+    registry.blobs().adopt(session.path(), digest)?;
+    Ok(registry.meta().add_blob(name, digest, session.offset())?)
+}
+
+fn check_offset(call: &Call, name: &str, id: &str, offset: u64) -> Result<(), Failure> {
+    let Some(range) = call.headers.get(header::CONTENT_RANGE) else { return Ok(()) };
+    let text = range.to_str().unwrap_or_default();
+    let number = |text: &str| text.parse::<u64>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    let bounds = text.split_once('-').and_then(|(first, last)| Some((number(first)?, number(last)?)));
+    let Some((first, last)) = bounds.filter(|(first, last)| first <= last) else {
+        return Err(Failure::new(Code::BlobUploadInvalid, format!("Content-Range {text:?} is not <first>-<last>")));
+    };
+    let length = HttpBody::size_hint(&call.body).exact();
+    if length.is_some_and(|length| last - first + 1 != length) {
+        return Err(Failure::new(Code::SizeInvalid, format!("Content-Range {text} does not fit the body's length")));
+    }
+    if first == offset {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::BlobUploadInvalid,
+        format!("chunk begins at byte {first}, {offset} bytes have been received"),
+    )
+    .with_status(StatusCode::RANGE_NOT_SATISFIABLE)
+    .with_header(header::LOCATION, location(name, id))
+    .with_header(header::RANGE, range_text(offset)))
+}
+
+fn location(name: &str, id: &str) -> String {
+    format!("/v2/{name}/blobs/uploads/{id}")
+}
+
+/// `0-<last byte>`; `0-0` before the first byte, as distribution says it.
+fn range_text(offset: u64) -> String {
+    format!("0-{}", offset.saturating_sub(1))
+}
+
+fn progress(status: StatusCode, name: &str, id: &str, offset: u64) -> Answer {
+    let (location, range) = (location(name, id), range_text(offset));
+    let mut headers = vec![(header::LOCATION, location.as_str()), (header::RANGE, range.as_str()), (UPLOAD_UUID, id)];
+    if status != StatusCode::NO_CONTENT {
+        headers.push((header::CONTENT_LENGTH, "0"));
+    }
+    answer(status, &headers, Body::empty())
+}
+
+fn created(name: &str, digest: &Digest) -> Answer {
+    let location = format!("/v2/{name}/blobs/{digest}");
+    let headers =
+        [(header::LOCATION, location.as_str()), (CONTENT_DIGEST, digest.as_str()), (header::CONTENT_LENGTH, "0")];
+    answer(StatusCode::CREATED, &headers, Body::empty())
+}

@@ -1,0 +1,156 @@
+//! The server: one registry shared by all requests, and the clean-up that runs beside them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use tokio::net::TcpListener;
+
+use crate::blobs::Blobs;
+use crate::cache::Cache;
+use crate::error::StorageError;
+use crate::handlers;
+use crate::limits::{BLOB_GRACE, CACHE_BYTES_MAX, GC_INTERVAL, UPLOAD_IDLE_MAX};
+use crate::meta::Meta;
+use crate::upload::Uploads;
+
+/// Blobs removed in one step of garbage collection, so that no step holds the database for long.
+const GC_STEP: usize = 100;
+
+/// How a registry is run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Directory of the database, the blobs and the uploads.
+    pub root: PathBuf,
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Whether image manifests may name blobs that are not there.
+    pub sparse_manifests: bool,
+}
+
+/// Why a registry could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The root could not be opened.
+    #[error("registry: open {}: {source}", root.display())]
+    Root {
+        /// The directory named.
+        root: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The address could not be listened on.
+    #[error("registry: listen on {address}: {source}")]
+    Listen {
+        /// The address named.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The server ended with an error.
+    #[error("registry: {0}")]
+    Serve(std::io::Error),
+}
+
+/// A registry; clones share everything.
+#[derive(Clone)]
+pub struct Registry(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    meta: Meta,
+    blobs: Blobs,
+    uploads: Uploads,
+    cache: Cache,
+}
+
+impl Registry {
+    /// Opens or makes the registry at `config.root`.
+    pub fn open(config: Config) -> Result<Registry, ServeError> {
+        let failed = |error: StorageError| ServeError::Root { root: config.root.clone(), source: error.into() };
+        let blobs = Blobs::open(config.root.join("blobs")).map_err(failed)?;
+        let uploads = Uploads::open(config.root.join("uploads")).map_err(failed)?;
+        let meta = Meta::open(&config.root.join("registry.db")).map_err(failed)?;
+        Ok(Registry(Arc::new(Inner { meta, blobs, uploads, cache: Cache::new(CACHE_BYTES_MAX), config })))
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub(crate) fn meta(&self) -> &Meta {
+        &self.0.meta
+    }
+
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.0.blobs
+    }
+
+    pub(crate) fn uploads(&self) -> &Uploads {
+        &self.0.uploads
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.0.cache
+    }
+
+    /// One round of garbage collection: blobs no manifest uses and uploads nobody continues. Returns the blobs removed.
+    pub(crate) fn collect_garbage(&self) -> Result<usize, StorageError> {
+        self.uploads().expire(UPLOAD_IDLE_MAX)?;
+        let mut removed = 0;
+        loop {
+            let gone = self.meta().collect(BLOB_GRACE, GC_STEP)?;
+            for digest in &gone {
+                let mut outcome = Ok(());
+                self.meta().if_still_unknown(digest, || outcome = self.blobs().remove(digest))?;
+                outcome?;
+            }
+            removed += gone.len();
+            if gone.len() < GC_STEP {
+                return Ok(removed);
+            }
+        }
+    }
+}
+
+/// The routes of a registry, to be served.
+pub fn router(registry: Registry) -> Router {
+    Router::new()
+        .fallback(|State(registry): State<Registry>, request: Request| handlers::handle(registry, request))
+        .with_state(registry)
+}
+
+/// Serves until the process is asked to end; requests in flight are finished first.
+pub async fn serve(registry: Registry, announce: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
+    let address = registry.config().listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    announce(listener.local_addr().map_err(ServeError::Serve)?);
+    let janitor = tokio::spawn(keep_clean(registry.clone()));
+    let outcome = axum::serve(listener, router(registry)).with_graceful_shutdown(asked_to_end()).await;
+    janitor.abort();
+    outcome.map_err(ServeError::Serve)
+}
+
+async fn keep_clean(registry: Registry) {
+    let mut ticks = tokio::time::interval(GC_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let registry = registry.clone();
+        // A failed round is tried again at the next tick; the requests themselves report a sick disk.
+        let _ = tokio::task::spawn_blocking(move || registry.collect_garbage()).await;
+    }
+}
+
+async fn asked_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
