@@ -1,0 +1,41 @@
+//! `termios(3)`: raw mode, and the way back from it.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+
+use crate::error::{Call, Fd, Result};
+
+/// Whether the descriptor is a terminal.
+pub fn is_terminal(fd: impl AsFd) -> bool {
+    isatty(fd)
+}
+
+/// Rows and columns; `None` where there is no terminal or it does not say.
+pub fn size(fd: impl AsFd) -> Option<(u16, u16)> {
+    tcgetwinsize(fd).ok().map(|size| (size.ws_row, size.ws_col)).filter(|size| *size != (0, 0))
+}
+
+/// A terminal in raw mode; what it was before is restored on drop.
+#[derive(Debug)]
+pub struct Raw<'fd> {
+    fd: BorrowedFd<'fd>,
+    before: Termios,
+}
+
+impl<'fd> Raw<'fd> {
+    /// Switches the terminal to raw mode: every key is passed on as it is typed.
+    pub fn enter(fd: BorrowedFd<'fd>) -> Result<Raw<'fd>> {
+        let before = tcgetattr(fd).call(|| format!("tcgetattr({})", Fd(fd)))?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(fd, OptionalActions::Drain, &raw).call(|| format!("tcsetattr({}, raw)", Fd(fd)))?;
+        Ok(Raw { fd, before })
+    }
+}
+
+impl Drop for Raw<'_> {
+    fn drop(&mut self) {
+        let _ = tcsetattr(self.fd, OptionalActions::Drain, &self.before);
+    }
+}
