@@ -46,7 +46,9 @@ pub(crate) fn resolve(c: &Connection, text: &str) -> Result<String, Fault> {
     if is_hex && let Some(id) = complete(&format!("sha256:{digits}"))? {
         return Ok(id);
     }
-    if text.parse::<Digest>().is_err()
+    // `app:1` is a digest by its grammar too; only one that could be an image's is none of a name.
+    let is_digest = text.parse::<Digest>().is_ok_and(|digest| digest.algorithm().hasher_known());
+    if !is_digest
         && let Ok(name) = text.parse::<Reference>()
         && let Some(id) = named(c, &name)?
     {
@@ -55,7 +57,7 @@ pub(crate) fn resolve(c: &Connection, text: &str) -> Result<String, Fault> {
     if is_hex && digits.len() < 64 {
         return by_prefix(c, digits)?.ok_or_else(|| Error::NoSuchImage(text.to_owned()).into());
     }
-    if !is_hex && text.parse::<Digest>().is_err() {
+    if !is_hex && !is_digest {
         text.parse::<Reference>().map_err(Error::from)?;
     }
     Err(Error::NoSuchImage(text.to_owned()).into())

@@ -26,7 +26,7 @@ pub struct LayerBuild {
     dir: PathBuf,
     root: Root,
     keep: bool,
-    _lock: File,
+    lock: File,
 }
 
 impl Store {
@@ -54,7 +54,7 @@ impl Store {
                 let fs = dir.join("fs");
                 std::fs::create_dir(&fs).doing("create", &fs)?;
                 let root = Root::open(&fs).map_err(|source| Error::Sys { action: "open layer", source })?;
-                return Ok(LayerBuild { store: self.clone(), number, dir, root, keep: false, _lock: lock });
+                return Ok(LayerBuild { store: self.clone(), number, dir, root, keep: false, lock });
             }
             number += 1;
         }
@@ -105,7 +105,7 @@ impl LayerBuild {
     }
 
     fn sync(&self) -> Result<()> {
-        knarr_sys::syncfs::syncfs(&self.root).map_err(|source| Error::Sys { action: "sync layer", source })
+        knarr_sys::syncfs::syncfs(&self.lock).map_err(|source| Error::Sys { action: "sync layer", source })
     }
 }
 

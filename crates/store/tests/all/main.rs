@@ -1,0 +1,10 @@
+//! The store from outside: one file per noun, and what must hold when processes die or the disk fills.
+
+mod blobs;
+mod containers;
+mod images;
+mod layers;
+mod opening;
+mod snapshots;
+mod support;
+mod volumes;
