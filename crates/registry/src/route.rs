@@ -172,11 +172,11 @@ mod tests {
             "/v2/../etc/tags/list",
             "/v2/a/blobs/sha256:12",
             "/v2/a/manifests/-x",
-            "/v2/a/blobs/uploads/../x",
         ] {
             assert!(parse(path).is_err(), "{path} was accepted");
         }
         check("/", Endpoint::Nowhere);
         check("/v2/a", Endpoint::Nowhere);
+        check("/v2/a/blobs/uploads/../x", Endpoint::Nowhere);
     }
 }
