@@ -1,16 +1,15 @@
-//! Manifests in memory, so that the most asked-for ones are served without a look at the disk.
+//! Manifests and small blobs in memory, so that the most asked-for ones are served without a look at the disk.
 //!
 //! Two generations of a map: when the young one is full it becomes the old one, and what is asked for moves back. A
 //! writer calls [`Cache::invalidate`] after its commit; a reader that looked at the database before that moment cannot
 //! put its stale answer in, because the epoch it noted no longer holds.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Bytes;
-
-use crate::route::ManifestReference;
 
 /// A manifest as it is sent.
 #[derive(Debug, Clone)]
@@ -20,18 +19,38 @@ pub struct Entry {
     pub bytes: Bytes,
 }
 
-type Key = (String, ManifestReference);
+/// What is cached, and what it weighs.
+pub trait Weight: Clone {
+    fn bytes(&self) -> usize;
+}
 
-#[derive(Default)]
-struct Generations {
-    young: HashMap<Key, Entry>,
-    old: HashMap<Key, Entry>,
+impl Weight for Entry {
+    fn bytes(&self) -> usize {
+        self.bytes.len() + self.media_type.len() + self.digest.len()
+    }
+}
+
+impl Weight for Bytes {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+/// A repository and what stands in it.
+type Key<N> = (String, N);
+
+/// What an entry weighs beside its content: key, map slot, allocation headers.
+const OVERHEAD_BYTES: usize = 256;
+
+struct Generations<N, V> {
+    young: HashMap<Key<N>, V>,
+    old: HashMap<Key<N>, V>,
     young_bytes: usize,
 }
 
 /// The cache; shared by all requests.
-pub struct Cache {
-    generations: RwLock<Generations>,
+pub struct Cache<N, V> {
+    generations: RwLock<Generations<N, V>>,
     epoch: AtomicU64,
     bytes_max: usize,
 }
@@ -40,12 +59,13 @@ pub struct Cache {
 #[derive(Clone, Copy)]
 pub struct Epoch(u64);
 
-impl Cache {
-    pub fn new(bytes_max: usize) -> Cache {
-        Cache { generations: RwLock::default(), epoch: AtomicU64::new(0), bytes_max }
+impl<N: Eq + Hash, V: Weight> Cache<N, V> {
+    pub fn new(bytes_max: usize) -> Cache<N, V> {
+        let generations = Generations { young: HashMap::new(), old: HashMap::new(), young_bytes: 0 };
+        Cache { generations: RwLock::new(generations), epoch: AtomicU64::new(0), bytes_max }
     }
 
-    pub fn get(&self, key: &Key) -> Option<Entry> {
+    pub fn get(&self, key: &Key<N>) -> Option<V> {
         let generations = self.generations.read().expect("no panic while locked");
         generations.young.get(key).or_else(|| generations.old.get(key)).cloned()
     }
@@ -56,8 +76,8 @@ impl Cache {
     }
 
     /// Remembers what was read since `epoch`, unless something was written meanwhile.
-    pub fn insert(&self, key: Key, entry: Entry, epoch: Epoch) {
-        let cost = entry.bytes.len() + entry.media_type.len() + key.0.len() + 256;
+    pub fn insert(&self, key: Key<N>, entry: V, epoch: Epoch) {
+        let cost = entry.bytes() + key.0.len() + OVERHEAD_BYTES;
         let mut generations = self.generations.write().expect("no panic while locked");
         if self.epoch.load(Ordering::Acquire) != epoch.0 || cost > self.bytes_max / 4 {
             return;
@@ -83,12 +103,12 @@ impl Cache {
 mod tests {
     use super::*;
 
-    fn key(tag: &str) -> Key {
-        ("a".into(), ManifestReference::Tag(tag.into()))
+    fn key(tag: &str) -> Key<String> {
+        ("a".into(), tag.into())
     }
 
-    fn entry(bytes: usize) -> Entry {
-        Entry { digest: "d".into(), media_type: "m".into(), bytes: Bytes::from(vec![0; bytes]) }
+    fn entry(bytes: usize) -> Bytes {
+        Bytes::from(vec![0; bytes])
     }
 
     #[test]

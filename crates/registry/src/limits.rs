@@ -15,8 +15,11 @@ pub const UPLOAD_IDLE_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const BLOB_GRACE: Duration = Duration::from_secs(24 * 3600);
 /// How often garbage is looked for.
 pub const GC_INTERVAL: Duration = Duration::from_secs(600);
-/// Manifests kept in memory, in bytes: a few thousand of typical size, within the promise of 20 MB resident.
-pub const CACHE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Manifests, and likewise small blobs, kept in memory, in bytes: a few thousand of typical size, within the promise of
+/// 20 MB resident.
+pub const CACHE_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Blobs up to this size are read at once and kept in memory: image configs are 2 to 20 kB.
+pub const SMALL_BLOB_BYTES_MAX: u64 = 64 * 1024;
 /// Bytes read from a blob at once when it is sent.
 pub const SEND_CHUNK_BYTES: usize = 256 * 1024;
 /// Descriptors one manifest may name. A 4 MiB manifest has room for about 25 000.

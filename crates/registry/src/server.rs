@@ -5,15 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
+use axum::serve::ListenerExt;
+use knarr_spec::Digest;
 use tokio::net::TcpListener;
 
 use crate::blobs::Blobs;
-use crate::cache::Cache;
+use crate::cache::{Cache, Entry};
 use crate::error::StorageError;
 use crate::handlers;
 use crate::limits::{BLOB_GRACE, CACHE_BYTES_MAX, GC_INTERVAL, UPLOAD_IDLE_MAX};
 use crate::meta::Meta;
+use crate::route::ManifestReference;
 use crate::upload::Uploads;
 
 /// Blobs removed in one step of garbage collection, so that no step holds the database for long.
@@ -63,7 +67,8 @@ struct Inner {
     meta: Meta,
     blobs: Blobs,
     uploads: Uploads,
-    cache: Cache,
+    manifests: Cache<ManifestReference, Entry>,
+    small_blobs: Cache<Digest, Bytes>,
 }
 
 impl Registry {
@@ -73,7 +78,8 @@ impl Registry {
         let blobs = Blobs::open(config.root.join("blobs")).map_err(failed)?;
         let uploads = Uploads::open(config.root.join("uploads")).map_err(failed)?;
         let meta = Meta::open(&config.root.join("registry.db")).map_err(failed)?;
-        Ok(Registry(Arc::new(Inner { meta, blobs, uploads, cache: Cache::new(CACHE_BYTES_MAX), config })))
+        let (manifests, small_blobs) = (Cache::new(CACHE_BYTES_MAX), Cache::new(CACHE_BYTES_MAX));
+        Ok(Registry(Arc::new(Inner { meta, blobs, uploads, manifests, small_blobs, config })))
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -92,8 +98,12 @@ impl Registry {
         &self.0.uploads
     }
 
-    pub(crate) fn cache(&self) -> &Cache {
-        &self.0.cache
+    pub(crate) fn manifests(&self) -> &Cache<ManifestReference, Entry> {
+        &self.0.manifests
+    }
+
+    pub(crate) fn small_blobs(&self) -> &Cache<Digest, Bytes> {
+        &self.0.small_blobs
     }
 
     /// One round of garbage collection: blobs no manifest uses and uploads nobody continues. Returns the blobs removed.
@@ -128,6 +138,11 @@ pub async fn serve(registry: Registry, announce: impl FnOnce(SocketAddr)) -> Res
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
     announce(listener.local_addr().map_err(ServeError::Serve)?);
     let janitor = tokio::spawn(keep_clean(registry.clone()));
+    // Head and body of an answer are two writes: with Nagle's algorithm the second would wait for the client's
+    // delayed acknowledgement, 40 ms on every keep-alive connection.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     let outcome = axum::serve(listener, router(registry)).with_graceful_shutdown(asked_to_end()).await;
     janitor.abort();
     outcome.map_err(ServeError::Serve)

@@ -1,22 +1,27 @@
 //! Blobs: end-2 and end-10.
 
-use axum::body::Body;
+use std::fs::File;
+use std::io::Read;
+
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use knarr_spec::Digest;
 
 use super::{Answer, CONTENT_DIGEST, Call, answer};
 use crate::body::{blocking, file_body};
-use crate::error::{Code, Failure};
+use crate::error::{Code, Failure, IoContext};
+use crate::limits::SMALL_BLOB_BYTES_MAX;
+use crate::server::Registry;
+
+/// Where a blob's bytes come from.
+enum Content {
+    Small(Bytes),
+    File(File),
+}
 
 /// end-2: `GET` and `HEAD /v2/<name>/blobs/<digest>`, with single ranges (RFC 9110 section 14).
 pub async fn get(call: Call, name: String, digest: Digest) -> Answer {
-    let unknown = Failure::new(Code::BlobUnknown, format!("no blob {digest} in {name}"));
-    let (registry, wanted) = (call.registry.clone(), digest.clone());
-    let found = blocking(move || {
-        let Some(size) = registry.meta().blob_size(&name, &wanted)? else { return Ok::<_, Failure>(None) };
-        Ok(registry.blobs().file(&wanted)?.map(|file| (size, file)))
-    });
-    let (size, file) = found.await?.ok_or(unknown)?;
+    let (size, content) = find(&call.registry, name, &digest).await?;
     let etag = format!("\"{digest}\"");
     if call.headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes()) {
         return answer(StatusCode::NOT_MODIFIED, &[(header::ETAG, &etag)], Body::empty());
@@ -30,8 +35,8 @@ pub async fn get(call: Call, name: String, digest: Digest) -> Answer {
                 .with_header(header::CONTENT_RANGE, format!("bytes */{size}")));
         }
     };
-    let (length_text, content_range) =
-        (length.to_string(), format!("bytes {start}-{}/{size}", (start + length).saturating_sub(1)));
+    let content_range = format!("bytes {start}-{}/{size}", (start + length).saturating_sub(1));
+    let length_text = length.to_string();
     let mut headers = vec![
         (header::CONTENT_TYPE, "application/octet-stream"),
         (CONTENT_DIGEST, digest.as_str()),
@@ -43,16 +48,52 @@ pub async fn get(call: Call, name: String, digest: Digest) -> Answer {
     if status == StatusCode::PARTIAL_CONTENT {
         headers.push((header::CONTENT_RANGE, content_range.as_str()));
     }
-    let body = if call.method == Method::HEAD { Body::empty() } else { file_body(file, start, length) };
+    let body = match content {
+        _ if call.method == Method::HEAD => Body::empty(),
+        Content::Small(bytes) => Body::from(bytes.slice(start as usize..(start + length) as usize)),
+        Content::File(file) => file_body(file, start, length),
+    };
     answer(status, &headers, body)
+}
+
+/// A visible blob: small ones (configs, mostly) from memory.
+async fn find(registry: &Registry, name: String, digest: &Digest) -> Result<(u64, Content), Failure> {
+    let key = (name, digest.clone());
+    if let Some(bytes) = registry.small_blobs().get(&key) {
+        return Ok((bytes.len() as u64, Content::Small(bytes)));
+    }
+    let unknown = Failure::new(Code::BlobUnknown, format!("no blob {digest} in {}", key.0));
+    let registry = registry.clone();
+    let load = blocking(move || {
+        let epoch = registry.small_blobs().epoch();
+        let Some(size) = registry.meta().blob_size(&key.0, &key.1)? else { return Ok(None) };
+        let Some(mut file) = registry.blobs().file(&key.1)? else { return Ok(None) };
+        if size > SMALL_BLOB_BYTES_MAX {
+            return Ok::<_, Failure>(Some((size, Content::File(file))));
+        }
+        let mut bytes = Vec::with_capacity(size as usize);
+        file.read_to_end(&mut bytes).what(|| format!("read blob {}", key.1))?;
+        let bytes = Bytes::from(bytes);
+        registry.small_blobs().insert(key, bytes.clone(), epoch);
+        Ok(Some((bytes.len() as u64, Content::Small(bytes))))
+    });
+    load.await?.ok_or(unknown)
 }
 
 /// end-10: `DELETE /v2/<name>/blobs/<digest>` takes the blob out of this repository at once; its file is garbage when no
 /// repository has it any more.
 pub async fn delete(call: Call, name: String, digest: Digest) -> Answer {
     let unknown = Failure::new(Code::BlobUnknown, format!("no blob {digest} in {name}"));
-    let removed = blocking(move || call.registry.meta().unlink_blob(&name, &digest)).await.map_err(Failure::from)?;
-    if removed { answer(StatusCode::ACCEPTED, &[(header::CONTENT_LENGTH, "0")], Body::empty()) } else { Err(unknown) }
+    let removed = blocking(move || {
+        let removed = call.registry.meta().unlink_blob(&name, &digest)?;
+        call.registry.small_blobs().invalidate(&name);
+        Ok::<bool, Failure>(removed)
+    });
+    if removed.await? {
+        answer(StatusCode::ACCEPTED, &[(header::CONTENT_LENGTH, "0")], Body::empty())
+    } else {
+        Err(unknown)
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

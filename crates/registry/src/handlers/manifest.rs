@@ -19,7 +19,7 @@ const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 /// end-3: the exact bytes that were pushed.
 pub async fn get(call: Call, name: String, reference: ManifestReference) -> Answer {
     let key = (name, reference);
-    let entry = match call.registry.cache().get(&key) {
+    let entry = match call.registry.manifests().get(&key) {
         Some(entry) => entry,
         None => load(&call.registry, &key).await?,
     };
@@ -36,13 +36,13 @@ pub async fn get(call: Call, name: String, reference: ManifestReference) -> Answ
 }
 
 async fn load(registry: &Registry, key: &(String, ManifestReference)) -> Result<Entry, Failure> {
-    let epoch = registry.cache().epoch();
+    let epoch = registry.manifests().epoch();
     let (reader, (name, reference)) = (registry.clone(), key.clone());
     let stored = blocking(move || reader.meta().manifest(&name, &reference)).await.map_err(Failure::from)?;
     let unknown = || Failure::new(Code::ManifestUnknown, format!("no manifest {} in {}", key.1.as_str(), key.0));
     let stored = stored.ok_or_else(unknown)?;
     let entry = Entry { digest: stored.digest, media_type: stored.media_type, bytes: Bytes::from(stored.bytes) };
-    registry.cache().insert(key.clone(), entry.clone(), epoch);
+    registry.manifests().insert(key.clone(), entry.clone(), epoch);
     Ok(entry)
 }
 
@@ -65,7 +65,7 @@ pub async fn put(call: Call, name: String, reference: ManifestReference) -> Answ
             ));
         }
         registry.meta().put_manifest(&to, &parsed, &bytes, &names)?;
-        registry.cache().invalidate(&to);
+        registry.manifests().invalidate(&to);
         Ok(())
     })
     .await?;
@@ -98,7 +98,7 @@ pub async fn delete(call: Call, name: String, reference: ManifestReference) -> A
     let unknown = Failure::new(Code::ManifestUnknown, format!("no manifest {} in {name}", reference.as_str()));
     let removed = blocking(move || {
         let removed = call.registry.meta().delete_manifest(&name, &reference)?;
-        call.registry.cache().invalidate(&name);
+        call.registry.manifests().invalidate(&name);
         Ok::<bool, Failure>(removed)
     });
     if removed.await? {
