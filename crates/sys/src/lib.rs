@@ -4,6 +4,7 @@
 //! ([`Error`]); safe wrappers of rustix are preferred, `unsafe` is for what it lacks.
 //! Not here: policy. A function does one thing the kernel offers, or its emulation where the kernel is too old.
 
+pub mod at;
 pub mod capabilities;
 pub mod clone3;
 pub mod close_range;
@@ -40,6 +41,7 @@ pub mod syncfs;
 pub mod termios;
 pub mod user_namespaces;
 pub mod uts;
+pub mod xattr;
 
 pub use error::{Errno, Error, Result};
 pub use in_root::{InRoot, InRootError};

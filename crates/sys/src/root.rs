@@ -137,7 +137,7 @@ fn show(name: &[u8]) -> &std::ffi::OsStr {
 }
 
 /// Flags as strace writes them: `O_PATH|O_DIRECTORY`.
-fn words(flags: OFlags) -> String {
+pub(crate) fn words(flags: OFlags) -> String {
     let access = match (flags & OFlags::ACCMODE, flags.contains(OFlags::PATH)) {
         (_, true) => "O_PATH",
         (OFlags::WRONLY, _) => "O_WRONLY",
