@@ -6,14 +6,17 @@
 //! Not here: where layers live, which ones there are, and when they are made durable (`store`).
 #![forbid(unsafe_code)]
 
+mod acl;
+mod archive;
 pub mod compression;
 pub mod error;
 pub mod ids;
 pub mod limits;
+mod stream;
 pub mod unpack;
 
 pub use compression::{Compression, decompress};
 pub use error::{Error, HeaderFault, Refusal};
 pub use ids::{IdMap, IdRange};
 pub use limits::Limits;
-pub use unpack::{Skipped, UnpackOptions, Unpacked, WhiteoutForm};
+pub use unpack::{Skipped, UnpackOptions, Unpacked, WhiteoutForm, unpack};

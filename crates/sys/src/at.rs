@@ -50,15 +50,22 @@ pub fn make_link(from_dir: impl AsFd, from: &CStr, dir: impl AsFd, name: &CStr) 
         .call(|| format!("linkat({}, {from:?}, {}, {name:?}, 0)", Fd(&from_dir), Fd(&dir)))
 }
 
-/// Removes a name that is no directory.
-pub fn remove_file(dir: impl AsFd, name: &CStr) -> Result<()> {
-    rustix::fs::unlinkat(&dir, name, AtFlags::empty()).call(|| format!("unlinkat({}, {name:?}, 0)", Fd(&dir)))
+/// Removes a name that is no directory; `false` where it is one.
+pub fn remove_file(dir: impl AsFd, name: &CStr) -> Result<bool> {
+    match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
+        Ok(()) => Ok(true),
+        Err(Errno::ISDIR) => Ok(false),
+        Err(errno) => Err(Error::new(format!("unlinkat({}, {name:?}, 0)", Fd(&dir)), errno)),
+    }
 }
 
-/// Removes an empty directory.
-pub fn remove_dir(dir: impl AsFd, name: &CStr) -> Result<()> {
-    rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR)
-        .call(|| format!("unlinkat({}, {name:?}, AT_REMOVEDIR)", Fd(&dir)))
+/// Removes an empty directory; `false` where it is not empty.
+pub fn remove_dir(dir: impl AsFd, name: &CStr) -> Result<bool> {
+    match rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOTEMPTY) => Ok(false),
+        Err(errno) => Err(Error::new(format!("unlinkat({}, {name:?}, AT_REMOVEDIR)", Fd(&dir)), errno)),
+    }
 }
 
 /// Moves a name; EEXIST where the new one is taken.

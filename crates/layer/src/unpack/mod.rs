@@ -1,10 +1,29 @@
 //! A layer tar becomes a tree.
+//!
+//! Spec: image-spec layer.md, "Applying Changesets".
+//! Law: nothing outside of the root is opened, made or removed. An error leaves a tree that is partly there; its owner
+//! throws it away.
+//! Not here: fsync (the store syncs a finished layer once).
 
+mod dirs;
+mod entries;
+mod metadata;
+mod place;
+mod remove;
+mod tree;
+mod whiteout;
+
+use std::io::Read;
 use std::path::PathBuf;
 
 use knarr_spec::DiffId;
+use knarr_sys::Root;
 
-use crate::{Compression, IdMap, Limits};
+use self::entries::Unpacker;
+use self::tree::Tree;
+use crate::archive::Archive;
+use crate::stream::{End, Stream};
+use crate::{Compression, Error, IdMap, Limits};
 
 /// What becomes of whiteouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,4 +82,27 @@ pub struct Skipped {
     pub path: PathBuf,
     /// What is missing: `device`, or the name of an extended attribute.
     pub what: String,
+}
+
+/// Unpacks a layer into `into`, an empty directory in the overlay forms. With `pipeline` a reader that blocks also holds up
+/// the return of an error.
+pub fn unpack(reader: impl Read + Send, into: &Root, options: &UnpackOptions) -> Result<Unpacked, Error> {
+    let (declared, limits) = (options.compression, &options.limits);
+    if !options.pipeline {
+        return unpack_stream(Stream::direct(reader, declared, limits)?, into, options);
+    }
+    std::thread::scope(|scope| unpack_stream(Stream::piped(scope, reader, declared, limits)?, into, options))
+}
+
+fn unpack_stream(mut stream: Stream<'_>, into: &Root, options: &UnpackOptions) -> Result<Unpacked, Error> {
+    let tree = Tree::new(into, options.whiteouts, &options.ids)?;
+    let archive = Archive::new(&mut stream, &options.limits);
+    let mut unpacker = Unpacker { tree, archive, options, tree_bytes: 0 };
+    unpacker.run()?;
+    let Unpacker { tree, archive, tree_bytes, .. } = unpacker;
+    let entries = archive.entries();
+    let End { diff_id, tar_bytes } = stream.finish()?;
+    let implied_dirs = tree.implied.iter().map(|path| place::show(path)).collect();
+    let Tree { opaque_root, skipped, .. } = tree;
+    Ok(Unpacked { diff_id, tar_bytes, entries, tree_bytes, implied_dirs, opaque_root, skipped })
 }
