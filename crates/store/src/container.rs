@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::records::ContainerRecord;
 use crate::snapshot::check_id;
 use crate::store::Store;
+use crate::trash;
 
 const COLUMNS: &str = "id, name, image, image_name, created_ns, command, labels, options";
 
@@ -43,20 +44,25 @@ impl Store {
     /// Replaces the record with the same id: name, labels, options and the rest.
     pub fn update_container(&self, record: &ContainerRecord, durability: Durability) -> Result<()> {
         self.database().write("update container", durability, |c| {
-            let gone = c.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([&record.id])?;
-            if gone == 0 {
-                return Err(Error::NoSuchContainer(record.id.clone()).into());
+            let holder: Option<String> = c
+                .prepare_cached("SELECT id FROM containers WHERE name = ?1 AND id <> ?2")?
+                .query_row((&record.name, &record.id), |row| row.get(0))
+                .optional()?;
+            if let Some(holder) = holder {
+                return Err(Error::ContainerNameInUse { name: record.name.clone(), holder }.into());
             }
-            check_free(c, record)?;
-            insert(c, record)
+            update(c, record)
         })
     }
 
-    /// Forgets the container; its snapshot is removed with [`Store::remove_snapshot`]. Whether there was one.
+    /// Forgets the container and its snapshot, and removes what it wrote. Whether there was one.
     pub fn remove_container(&self, id: &str) -> Result<bool> {
-        self.database().write("remove container", Durability::Normal, |c| {
+        check_id(id)?;
+        let there = self.database().write("remove container", Durability::Normal, |c| {
             Ok(c.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([id])? > 0)
-        })
+        })?;
+        trash::discard(self, &self.snapshot_dir(id))?;
+        Ok(there)
     }
 }
 
@@ -71,11 +77,32 @@ fn check_free(c: &Connection, record: &ContainerRecord) -> Result<(), Fault> {
 }
 
 fn insert(c: &Connection, record: &ContainerRecord) -> Result<(), Fault> {
-    c.prepare_cached(
+    put(
+        c,
+        record,
         "INSERT INTO containers (id, name, image, image_name, created_ns, command, labels, options)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?
-    .execute((
+    )?;
+    add_volumes(c, record)
+}
+
+fn update(c: &Connection, record: &ContainerRecord) -> Result<(), Fault> {
+    let changed = put(
+        c,
+        record,
+        "UPDATE containers SET name = ?2, image = ?3, image_name = ?4, created_ns = ?5, command = ?6, labels = ?7,
+         options = ?8 WHERE id = ?1",
+    )?;
+    if changed == 0 {
+        return Err(Error::NoSuchContainer(record.id.clone()).into());
+    }
+    c.prepare_cached("DELETE FROM container_volumes WHERE container = ?1")?.execute([&record.id])?;
+    add_volumes(c, record)
+}
+
+/// Runs `sql` with the columns of [`COLUMNS`]; the number of rows it changed.
+fn put(c: &Connection, record: &ContainerRecord, sql: &str) -> rusqlite::Result<usize> {
+    c.prepare_cached(sql)?.execute((
         &record.id,
         &record.name,
         record.image_id.as_ref().map(knarr_spec::Digest::as_str),
@@ -84,7 +111,10 @@ fn insert(c: &Connection, record: &ContainerRecord) -> Result<(), Fault> {
         Value::from(record.command.clone()).to_string(),
         serde_json::json!(record.labels).to_string(),
         record.options.to_string(),
-    ))?;
+    ))
+}
+
+fn add_volumes(c: &Connection, record: &ContainerRecord) -> Result<(), Fault> {
     let mut add = c.prepare_cached("INSERT OR IGNORE INTO container_volumes (container, volume) VALUES (?1, ?2)")?;
     for volume in &record.volumes {
         add.execute((&record.id, volume))?;

@@ -144,7 +144,7 @@ fn transact<T>(
 /// creators one wins.
 fn create(path: &Path) -> Result<()> {
     let token = crate::store::token()?;
-    let fresh = path.with_extension(format!("new-{token}"));
+    let fresh = path.with_file_name(format!("knarr.new-{token}"));
     let made = create_at(&fresh, path);
     for suffix in ["", "-wal", "-shm"] {
         let mut name = fresh.clone().into_os_string();

@@ -71,7 +71,7 @@ impl Store {
         if let Some(blob) = self.present(digest)? {
             return Ok(IngestState::Present(blob));
         }
-        let path = self.dir(&format!("ingest/{}", digest.algorithm().as_str()))?.join(digest.encoded());
+        let path = self.partial_path(digest)?;
         let Some(mut file) = lock::try_lock(open_partial(&path)?, &path)? else {
             return Ok(IngestState::Busy(IngestBusy { file: open_partial(&path)?, path }));
         };
@@ -94,6 +94,11 @@ impl Store {
             saved: 0,
         };
         ingest.catch_up().map(IngestState::Partial)
+    }
+
+    /// `ingest/<alg>/<hex>`.
+    pub(crate) fn partial_path(&self, digest: &Digest) -> Result<PathBuf> {
+        Ok(self.dir(&format!("ingest/{}", digest.algorithm().as_str()))?.join(digest.encoded()))
     }
 
     /// The blob if it is there, now protected by our lease. A row that lost its file is forgotten.
@@ -134,7 +139,7 @@ fn reopen_writable(path: &Path) -> Result<File> {
     OpenOptions::new().read(true).write(true).open(path).doing("open", path)
 }
 
-fn open_partial(path: &Path) -> Result<File> {
+pub(crate) fn open_partial(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options.open(path).doing("open", path)

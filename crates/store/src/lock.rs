@@ -39,6 +39,14 @@ pub(crate) fn try_lock_existing(path: &Path) -> Result<Option<File>> {
     }
 }
 
+/// Waits until nobody holds the lock of `path`, which may go away meanwhile.
+pub(crate) fn wait(path: &Path) -> Result<()> {
+    match File::open(path).and_then(|file| file.lock_shared()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).doing("lock", path),
+        _ => Ok(()),
+    }
+}
+
 /// Makes the directory `path`, which must be new, and locks it. `None` where it exists.
 pub(crate) fn make_locked_dir(path: &Path) -> Result<Option<File>> {
     match std::fs::create_dir(path) {

@@ -90,7 +90,7 @@ CREATE TABLE containers (
 );
 CREATE INDEX containers_of ON containers (image);
 CREATE TABLE snapshots (
-    container  TEXT PRIMARY KEY,
+    container  TEXT PRIMARY KEY REFERENCES containers ON DELETE CASCADE,
     created_ns INTEGER NOT NULL
 ) WITHOUT ROWID;
 -- position 0 is the top.

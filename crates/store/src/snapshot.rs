@@ -14,26 +14,29 @@ use crate::store::{Store, now_ns};
 use crate::{lock, trash};
 
 /// The layer that is always there and always empty: overlayfs wants at least one, an image from scratch has none.
-const EMPTY_LAYER: i64 = 0;
+pub(crate) const EMPTY_LAYER: i64 = 0;
 
 impl Store {
-    /// Makes the writable directories of a container on top of `image`.
+    /// Makes the writable directories of a container on top of `image`. The container's record comes first
+    /// ([`Store::insert_container`]): it is what keeps image and snapshot from collection.
     pub fn snapshot(&self, container_id: &str, image: &ImageRecord) -> Result<RootMounts> {
         check_id(container_id)?;
         let lower = self.lower(image)?;
         let dir = self.dir("snapshots")?.join(container_id);
         let _lock = loop {
-            match lock::make_locked_dir(&dir)? {
-                Some(lock) => break lock,
-                // Left by a death between making and recording: without a row it is nobody's.
-                None if self.has_snapshot(container_id)? => {
-                    return Err(Error::ContainerExists(container_id.to_owned()));
-                }
-                None => trash::discard(self, &dir)?,
+            if let Some(lock) = lock::make_locked_dir(&dir)? {
+                break lock;
             }
+            if self.has_snapshot(container_id)? {
+                return Err(Error::ContainerExists(container_id.to_owned()));
+            }
+            // Left by a death between making and recording: without row and lock it is nobody's.
+            lock::wait(&dir)?;
+            self.remove_stray_snapshot(container_id)?;
         };
         self.make_upper(&dir, lower.first().copied())?;
-        let recorded = self.database().write("add snapshot", Durability::Normal, |c| record(c, container_id, &lower));
+        let recorded =
+            self.database().write("add snapshot", Durability::Normal, |c| record(c, container_id, image, &lower));
         if recorded.is_err() {
             let _ = std::fs::remove_dir_all(&dir);
         }
@@ -70,7 +73,7 @@ impl Store {
         self.inner.state.join("snapshots").join(container_id)
     }
 
-    fn has_snapshot(&self, container_id: &str) -> Result<bool> {
+    pub(crate) fn has_snapshot(&self, container_id: &str) -> Result<bool> {
         self.database().read("find snapshot", |c| exists(c, container_id))
     }
 
@@ -129,11 +132,17 @@ fn exists(c: &Connection, container_id: &str) -> Result<bool, Fault> {
     Ok(query.query_row([container_id], |_| Ok(())).optional()?.is_some())
 }
 
-fn record(c: &Connection, container_id: &str, lower: &[i64]) -> Result<(), Fault> {
+fn record(c: &Connection, container_id: &str, image: &ImageRecord, lower: &[i64]) -> Result<(), Fault> {
+    let mut owner = c.prepare_cached("SELECT 1 FROM containers WHERE id = ?1")?;
+    let owner = owner.query_row([container_id], |_| Ok(())).optional()?;
+    owner.ok_or_else(|| Error::NoSuchContainer(container_id.to_owned()))?;
     c.prepare_cached("INSERT INTO snapshots (container, created_ns) VALUES (?1, ?2)")?
         .execute((container_id, now_ns()))?;
     let mut add = c.prepare_cached("INSERT INTO snapshot_layers (container, position, number) VALUES (?1, ?2, ?3)")?;
+    let mut there = c.prepare_cached("SELECT 1 FROM layers WHERE number = ?1")?;
     for (position, number) in lower.iter().enumerate() {
+        let there = there.query_row([number], |_| Ok(())).optional()?;
+        there.ok_or_else(|| Error::NoSuchImage(image.id.to_string()))?;
         add.execute((container_id, position, number))?;
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod containers;
+mod garbage;
 mod images;
 mod layers;
 mod opening;

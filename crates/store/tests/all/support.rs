@@ -1,7 +1,7 @@
 //! Stores, layers and images to test with.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use knarr_layer::Unpacked;
 use knarr_spec::image::{ContainerConfig, RootFs};
@@ -12,13 +12,13 @@ use tempfile::TempDir;
 /// A store in a directory of its own.
 pub struct Fresh {
     pub store: Store,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 pub fn fresh() -> Fresh {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("state"));
-    Fresh { store, _dir: dir }
+    Fresh { store, dir }
 }
 
 pub fn open(state: &Path) -> Store {
@@ -26,6 +26,11 @@ pub fn open(state: &Path) -> Store {
 }
 
 impl Fresh {
+    /// Ends the store and its lease; its directory and what keeps it.
+    pub fn close(self) -> (PathBuf, TempDir) {
+        (self.store.state().to_owned(), self.dir)
+    }
+
     /// A second store on the same directory, as another process has it.
     pub fn again(&self) -> Store {
         open(self.store.state())
