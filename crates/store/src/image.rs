@@ -23,7 +23,7 @@ impl Store {
         for document in documents {
             self.put_blob(document)?;
         }
-        let implied = None;
+        let implied = self.implied_layer(&image.layers)?;
         self.database().write("add image", Durability::Full, |c| {
             insert(c, &id, &image, implied)?;
             image_find::load(c, id.as_str())?.ok_or_else(|| Error::NoSuchImage(id.to_string()).into())
