@@ -4,7 +4,6 @@ mod blobs;
 mod containers;
 mod garbage;
 mod images;
-mod implied;
 mod layers;
 mod opening;
 mod snapshots;
