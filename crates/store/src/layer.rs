@@ -90,22 +90,32 @@ impl LayerBuild {
             opaque_root: unpacked.opaque_root,
             implied_dirs: unpacked.implied_dirs,
         };
-        let token = self.store.lease()?;
-        self.sync()?;
-        let stored = self.store.database().write("add layer", Durability::Normal, |c| {
+        let store = self.store.clone();
+        self.make_visible(|c| {
             let stored = match find(c, &record.diff_id)? {
-                Some(there) if self.store.layer_fs(there.number).is_dir() => there,
+                Some(there) if store.layer_fs(there.number).is_dir() => there,
                 lost => insert(c, &record, lost.map(|lost| lost.number))?,
             };
-            lease::hold_layer(c, &token, stored.number)?;
-            Ok(stored)
+            Ok((stored.number, stored))
+        })
+    }
+
+    /// Brings the tree to the disk, then its row into the database. `record` says which layer counts: this one, or an equal
+    /// one that was faster, and then this tree goes.
+    pub(crate) fn make_visible<T>(&mut self, record: impl FnOnce(&Connection) -> Result<(i64, T), Fault>) -> Result<T> {
+        let token = self.store.lease()?;
+        knarr_sys::syncfs::syncfs(&self.lock).map_err(|source| Error::Sys { action: "sync layer", source })?;
+        let (number, stored) = self.store.database().write("add layer", Durability::Normal, |c| {
+            let (number, stored) = record(c)?;
+            lease::hold_layer(c, &token, number)?;
+            Ok((number, stored))
         })?;
-        self.keep = stored.number == self.number;
+        self.keep = number == self.number;
         Ok(stored)
     }
 
-    fn sync(&self) -> Result<()> {
-        knarr_sys::syncfs::syncfs(&self.lock).map_err(|source| Error::Sys { action: "sync layer", source })
+    pub(crate) fn number(&self) -> i64 {
+        self.number
     }
 }
 

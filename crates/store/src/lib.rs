@@ -32,6 +32,7 @@ mod hash;
 mod image;
 mod image_find;
 mod image_remove;
+mod implied;
 mod ingest;
 mod layer;
 mod lease;

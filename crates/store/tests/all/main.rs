@@ -4,6 +4,7 @@ mod blobs;
 mod containers;
 mod garbage;
 mod images;
+mod implied;
 mod layers;
 mod opening;
 mod snapshots;

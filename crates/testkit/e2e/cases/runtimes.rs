@@ -1,0 +1,57 @@
+//! `--runtime PATH`: the same container with another OCI runtime.
+
+use std::path::Path;
+
+use knarr_testkit::Lab;
+
+cases!["runtimes":
+    runc_runs_a_container,
+    runc_keeps_the_restrictions,
+    runc_can_be_stopped_and_removed,
+    a_runtime_that_is_not_there_is_named,
+    the_runtime_applet_answers,
+];
+
+const RUNC: [&str; 2] = ["/usr/sbin/runc", "/usr/bin/runc"];
+
+fn runc(lab: &Lab) -> &'static str {
+    lab.needs_root();
+    RUNC.into_iter().find(|path| Path::new(path).exists()).unwrap_or_else(|| lab.skip("runc is not installed"))
+}
+
+fn runc_runs_a_container(lab: &Lab) {
+    let runc = runc(lab);
+    lab.load("probe");
+    lab.knarr(["run", "--rm", "--runtime", runc, "probe", "probe", "exit", "7"]).exits(7);
+    lab.knarr(["run", "--rm", "--runtime", runc, "probe", "probe", "echo", "x"]).ok().prints("x\n");
+    lab.knarr(["run", "--rm", "--runtime", runc, "probe", "no-such-program"]).exits(127);
+}
+
+fn runc_keeps_the_restrictions(lab: &Lab) {
+    let runc = runc(lab);
+    lab.load("probe");
+    let (own, other) = (lab.probe(&["-m", "64m"]), lab.probe(&["-m", "64m", "--runtime", runc]));
+    assert_eq!(own.capabilities, other.capabilities);
+    assert_eq!(own.paths, other.paths);
+    assert_eq!(own.cgroup.memory_bytes_max, other.cgroup.memory_bytes_max);
+    assert_eq!(own.rlimits, other.rlimits);
+}
+
+fn runc_can_be_stopped_and_removed(lab: &Lab) {
+    let runc = runc(lab);
+    lab.load("probe");
+    lab.knarr(["run", "-d", "--name", "c", "--runtime", runc, "probe", "probe", "sleep"]).ok();
+    lab.knarr(["exec", "c", "probe", "exit", "3"]).exits(3);
+    lab.knarr(["stop", "-t", "0", "c"]).ok();
+    lab.knarr(["rm", "c"]).ok();
+}
+
+fn a_runtime_that_is_not_there_is_named(lab: &Lab) {
+    lab.load("probe");
+    let done = lab.knarr(["run", "--rm", "--runtime", "/no/such/runtime", "probe", "probe", "true"]);
+    done.exits(125).says("/no/such/runtime");
+}
+
+fn the_runtime_applet_answers(lab: &Lab) {
+    lab.knarr(["runtime", "--version"]).ok().shows("spec");
+}
