@@ -1,1 +1,175 @@
 //! TLS: system trust roots, `certs.d` directories, client certificates.
+//!
+//! Spec: containers-certs.d(5): `HOST[:PORT]/*.crt` are authorities, `*.cert` with `*.key` of the same name is our own.
+//! Law: a host sees the client certificate of its own directory and of no other, also after a redirect.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::Problem;
+
+/// What `certs.d` says of one host.
+#[derive(Debug, Default)]
+struct HostFiles {
+    authorities: Vec<PathBuf>,
+    /// Certificate and key.
+    identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// Makes TLS configurations; loads the system's roots once, and only if somebody speaks TLS.
+#[derive(Debug, Default)]
+pub(crate) struct Certificates {
+    dirs: Vec<PathBuf>,
+    system: OnceLock<RootCertStore>,
+}
+
+impl Certificates {
+    pub(crate) fn new(dirs: &[PathBuf]) -> Certificates {
+        Certificates { dirs: dirs.to_owned(), system: OnceLock::new() }
+    }
+
+    /// Whether somebody configured certificates for `host` (`name[:port]`), which says that it speaks TLS.
+    pub(crate) fn configured_for(&self, host: &str) -> bool {
+        self.host_dirs(host).any(|dir| dir.is_dir())
+    }
+
+    /// The configuration for `host`; `verify` false accepts any certificate.
+    pub(crate) fn client_config(&self, host: &str, verify: bool) -> Result<ClientConfig, Problem> {
+        let files = self.host_files(host)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("ring offers TLS 1.2 and 1.3");
+        let builder = if verify {
+            let roots = Arc::new(self.roots(&files.authorities)?);
+            match WebPkiServerVerifier::builder_with_provider(roots, provider).build() {
+                Ok(verifier) => builder.with_webpki_verifier(verifier),
+                Err(_) => return Err(Problem::NoTrustRoots),
+            }
+        } else {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+        };
+        match files.identity {
+            None => Ok(builder.with_no_client_auth()),
+            Some((certificate, key)) => {
+                let chain = certificates(&certificate)?;
+                let key_der = PrivateKeyDer::from_pem_file(&key).map_err(|error| pem_problem(&key, error))?;
+                let refused = |error: rustls::Error| Problem::ConfigFile { path: key, what: error.to_string() };
+                builder.with_client_auth_cert(chain, key_der).map_err(refused)
+            }
+        }
+    }
+
+    fn roots(&self, extra: &[PathBuf]) -> Result<RootCertStore, Problem> {
+        let mut roots = self.system.get_or_init(system_roots).clone();
+        for path in extra {
+            for certificate in certificates(path)? {
+                let refused =
+                    |error: rustls::Error| Problem::ConfigFile { path: path.clone(), what: error.to_string() };
+                roots.add(certificate).map_err(refused)?;
+            }
+        }
+        Ok(roots)
+    }
+
+    fn host_dirs<'a>(&'a self, host: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
+        self.dirs.iter().map(move |dir| dir.join(host))
+    }
+
+    /// The files of the first directory that has any for `host`.
+    fn host_files(&self, host: &str) -> Result<HostFiles, Problem> {
+        for dir in self.host_dirs(host) {
+            let entries = match fs::read_dir(&dir) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(Problem::File { path: dir, source }),
+            };
+            let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+            paths.sort();
+            return Ok(sort_files(&paths));
+        }
+        Ok(HostFiles::default())
+    }
+}
+
+fn sort_files(paths: &[PathBuf]) -> HostFiles {
+    let with_extension = |wanted: &'static str| {
+        paths.iter().filter(move |path| path.extension().is_some_and(|extension| extension == wanted))
+    };
+    let mut identity = with_extension("cert").map(|cert| (cert.clone(), cert.with_extension("key")));
+    HostFiles {
+        authorities: with_extension("crt").cloned().collect(),
+        identity: identity.rfind(|(_, key)| paths.contains(key)),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let parsed = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match parsed.map_err(|error| pem_problem(path, error))? {
+        empty if empty.is_empty() => {
+            Err(Problem::ConfigFile { path: path.to_owned(), what: "no certificate in it".to_owned() })
+        }
+        certificates => Ok(certificates),
+    }
+}
+
+fn pem_problem(path: &Path, error: rustls::pki_types::pem::Error) -> Problem {
+    match error {
+        rustls::pki_types::pem::Error::Io(source) => Problem::File { path: path.to_owned(), source },
+        other => Problem::ConfigFile { path: path.to_owned(), what: other.to_string() },
+    }
+}
+
+/// Certificates of the system that cannot be parsed are left out, as everybody does: bundles carry old oddities.
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+/// `--tls-verify=false`: encrypts, but believes anybody.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

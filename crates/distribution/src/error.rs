@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use knarr_spec::{DiffId, Digest, Platform};
+use knarr_spec::{DiffId, Digest};
 
 use crate::limits;
 
@@ -19,7 +19,7 @@ pub struct Error {
     /// The reference or path as the user knows it.
     pub subject: String,
     /// Why.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
 }
 
 impl Error {
@@ -135,14 +135,18 @@ pub enum Problem {
     #[error("the registry does not have it; it is to be had from {0:?} only, which is not contacted")]
     Foreign(Vec<String>),
     /// A status nobody expected.
-    #[error("GET {url}: {status}: {message}")]
+    #[error("{url}: {status}{}{message}", if .message.is_empty() { "" } else { ": " })]
     Status {
         /// Without query, which may carry secrets.
         url: String,
-        /// The status code and its text.
+        /// The status code.
+        code: u16,
+        /// The code and its text.
         status: String,
         /// The server's words.
         message: String,
+        /// What `Retry-After` said.
+        wait: Option<Duration>,
     },
     /// Too many requests, and more patience asked than we have.
     #[error("{host} refuses more requests for now (429 Too Many Requests){}", wait_text(.wait))]
@@ -166,6 +170,19 @@ pub enum Problem {
         /// Who.
         host: String,
     },
+    /// The connection ended in good order, but too early.
+    #[error("{host}: the connection ended after {got} of {promised} bytes")]
+    CutOff {
+        /// Who.
+        host: String,
+        /// Bytes of the blob that are here.
+        got: u64,
+        /// Its size.
+        promised: u64,
+    },
+    /// Another part of the same image failed, so this one was given up.
+    #[error("given up because another part failed")]
+    Interrupted,
     /// Bytes stopped coming.
     #[error("{host}: no data for {seconds} s")]
     Stalled {
@@ -245,7 +262,7 @@ pub enum Problem {
         promised: DiffId,
     },
     /// A digest we cannot check.
-    #[error("digest algorithm {algorithm:?} of {digest} is not known here; sha256, sha512 and blake3 are")]
+    #[error("digest algorithm {algorithm:?} of {digest} cannot be checked here; sha256 and sha512 can")]
     UnknownAlgorithm {
         /// The digest.
         digest: Digest,
@@ -282,13 +299,21 @@ pub enum Problem {
     #[error("no matching manifest for {wanted} in the manifest list entries")]
     Platform {
         /// What we need.
-        wanted: Platform,
+        wanted: String,
         /// What there is.
         offered: Vec<String>,
     },
     /// registries.conf blocks the registry.
     #[error("registry {0} is blocked by configuration")]
     Blocked(String),
+    /// registries.conf rewrites the name to something that is none.
+    #[error("registries.conf: location {location:?}: {why}")]
+    BadLocation {
+        /// The location.
+        location: String,
+        /// Why the result is no reference.
+        why: knarr_spec::ReferenceError,
+    },
     /// A configuration or credentials file is wrong.
     #[error("{}: {what}", .path.display())]
     ConfigFile {
@@ -305,6 +330,21 @@ pub enum Problem {
         /// What it said, or why it did not run.
         what: String,
     },
+    /// The system has no certificates to check servers against.
+    #[error("no trusted certificate authorities found on this system")]
+    NoTrustRoots,
+    /// A proxy setting is no URL.
+    #[error("proxy {0:?} is not a URL")]
+    Proxy(String),
+    /// No thread or event queue to be had.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// The store refused, or what is in it is damaged.
+    #[error(transparent)]
+    Store(knarr_store::Error),
+    /// The layer is not a tar we unpack, or the tree cannot be written.
+    #[error(transparent)]
+    Layer(#[from] knarr_layer::Error),
     /// The archive or layout does not hold what it should.
     #[error("{0}")]
     Archive(ArchiveProblem),
@@ -317,6 +357,17 @@ pub enum Problem {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl From<knarr_store::Error> for Problem {
+    fn from(error: knarr_store::Error) -> Problem {
+        match error {
+            knarr_store::Error::WrongDigest { expected, actual } => {
+                Problem::DigestMismatch { got: actual, promised: expected }
+            }
+            other => Problem::Store(other),
+        }
+    }
 }
 
 /// What does not fit together in an image's documents.
@@ -336,6 +387,9 @@ pub enum Inconsistency {
     /// Indexes within indexes.
     #[error("indexes are nested more than {} deep", limits::INDEX_DEPTH_MAX)]
     IndexDepth,
+    /// One document, two readings.
+    #[error("the document is both a manifest and an index")]
+    Ambiguous,
     /// A descriptor's embedded `data` is not base64 or not its content.
     #[error("the descriptor's embedded data does not match its digest and size")]
     Data,
@@ -387,22 +441,30 @@ pub struct Transport(reqwest::Error);
 
 impl Transport {
     /// Keeps the error, not its URL, whose query may carry secrets.
-    pub fn new(error: reqwest::Error) -> Transport {
+    pub(crate) fn new(error: reqwest::Error) -> Transport {
         Transport(error.without_url())
     }
 
     /// Whether the server answered in plain HTTP to a TLS handshake.
-    pub fn is_not_tls(&self) -> bool {
-        chain(&self.0).any(|error| {
-            let tls = error.downcast_ref::<rustls::Error>();
-            let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            let tls = tls.or_else(|| io.and_then(|inner| inner.downcast_ref()));
-            matches!(tls, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
+    pub(crate) fn is_not_tls(&self) -> bool {
+        let error = self.tls_error();
+        matches!(error, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
+    }
+
+    fn tls_error(&self) -> Option<&rustls::Error> {
+        chain(&self.0).find_map(|error| {
+            let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            error.downcast_ref().or_else(|| inner?.downcast_ref())
         })
     }
 
+    /// Whether the other side's certificate was refused.
+    pub(crate) fn is_certificate(&self) -> bool {
+        self.tls_error().is_some_and(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
+    }
+
     /// Whether no connection came to be, so that nothing was asked and nothing answered.
-    pub fn is_connect(&self) -> bool {
+    pub(crate) fn is_connect(&self) -> bool {
         self.0.is_connect()
     }
 }
@@ -425,7 +487,7 @@ fn chain<'a>(
 
 impl Problem {
     /// The same problem, said of `part`.
-    pub fn of(self, part: Part) -> Problem {
+    pub(crate) fn of(self, part: Part) -> Problem {
         Problem::In { part, problem: Box::new(self) }
     }
 
@@ -446,16 +508,22 @@ impl Problem {
             P::ManifestUnknown { .. } | P::BlobUnknown | P::Foreign(_) => Kind::NotFound,
             P::AccessDenied { .. } | P::Unauthorized { .. } => Kind::Unauthorized,
             P::Status { .. } | P::RateLimited { .. } | P::Transport { .. } | P::NotTls { .. } => Kind::Network,
+            P::CutOff { .. } | P::Interrupted => Kind::Network,
             P::Stalled { .. } | P::TooSlow { .. } | P::TooManyRedirects { .. } | P::BadRedirect { .. } => Kind::Network,
             P::Protocol { .. } | P::Size { .. } | P::DigestMismatch { .. } | P::HeaderMismatch { .. } => Kind::Corrupt,
             P::DiffIdMismatch { .. } | P::TooLarge { .. } | P::Malformed { .. } | P::Inconsistent(_) => Kind::Corrupt,
             P::UnknownAlgorithm { .. } | P::MediaType { .. } => Kind::Unsupported,
             P::Platform { .. } => Kind::Platform,
             P::Blocked(_) => Kind::Forbidden,
-            P::ConfigFile { .. } | P::Helper { .. } => Kind::Invalid,
+            P::ConfigFile { .. } | P::BadLocation { .. } | P::Helper { .. } | P::Proxy(_) => Kind::Invalid,
             P::Archive(problem) => problem.kind(),
+            P::Store(knarr_store::Error::UnknownAlgorithm(_)) => Kind::Unsupported,
+            P::Store(_) => Kind::Local,
+            P::Layer(knarr_layer::Error::Tree { .. } | knarr_layer::Error::Write(_)) => Kind::Local,
+            P::Layer(knarr_layer::Error::Unsupported { .. }) => Kind::Unsupported,
+            P::Layer(_) => Kind::Corrupt,
             P::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Kind::NotFound,
-            P::File { .. } => Kind::Local,
+            P::File { .. } | P::Thread(_) | P::NoTrustRoots => Kind::Local,
         }
     }
 
@@ -480,10 +548,13 @@ impl Problem {
                     "check that {host} can be reached from here; what has arrived is kept and the next pull goes on from there"
                 )
             }
+            P::NoTrustRoots => "install the package ca-certificates".to_owned(),
             P::RateLimited { .. } => "wait, or log in for a higher limit".to_owned(),
             P::Platform { offered, .. } if !offered.is_empty() => {
                 format!("there are {}; choose one with --platform", offered.join(", "))
             }
+            P::Store(error) => return error.hint().map(str::to_owned),
+            P::Layer(error) => return error.hint().map(str::to_owned),
             P::Foreign(_) => "push the layer to a registry of your own, or allow foreign layers".to_owned(),
             _ => return None,
         })

@@ -14,18 +14,30 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod auth;
-pub mod certificates;
+mod certificates;
 pub mod error;
+mod fetch;
+mod http;
+mod layer_job;
 pub mod limits;
 pub mod network;
+mod options;
+mod origin;
 pub mod progress;
+mod pull;
 pub mod registries;
+mod registry;
 pub mod source;
+mod tail;
 
+pub use archive::Input;
 pub use auth::{AuthConfig, Credentials};
 pub use error::{Error, ErrorKind, Problem};
 pub use network::{Network, Proxies, Retry, Timeouts};
+pub use options::PullOptions;
 pub use progress::{LayerState, Outcome, Progress, Silent};
+pub use pull::{load, pull};
 pub use registries::Registries;
 pub use source::Source;

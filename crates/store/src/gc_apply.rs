@@ -36,7 +36,6 @@ impl Store {
         if let Err(problem) = self.finish_removals(None) {
             collected.problems.push(problem);
         }
-        self.database().settle();
         Ok(collected)
     }
 

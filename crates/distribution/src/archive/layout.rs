@@ -1,0 +1,171 @@
+//! An image of an OCI image layout, in a directory or a tar.
+//!
+//! Spec: image-spec image-layout.md and annotations.md (`org.opencontainers.image.ref.name`); containerd's
+//! `io.containerd.image.name`, which docker and buildkit write, carries the full name.
+
+use knarr_spec::{Descriptor, Digest, Index, Raw, Reference};
+use serde::Deserialize;
+
+use super::members::Members;
+use super::{document, limits};
+use crate::error::ArchiveProblem;
+use crate::origin::{Document, Origin, Stream};
+use crate::{Problem, PullOptions};
+
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const FULL_NAME: &str = "io.containerd.image.name";
+
+/// One image of a layout.
+pub(super) struct Layout<'m> {
+    members: &'m dyn Members,
+    root: Descriptor,
+    pub(super) names: Vec<Reference>,
+}
+
+/// The image that `tag` means: a `ref.name`, a full name, or a digest; without one, the only image there is.
+pub(super) fn single<'m>(
+    members: &'m dyn Members,
+    tag: Option<&str>,
+    options: &PullOptions<'_>,
+) -> Result<Layout<'m>, Problem> {
+    let index = index(members)?;
+    let offered = || index.manifests.iter().filter_map(label).collect();
+    let matches = |entry: &&Descriptor| match tag {
+        None => true,
+        Some(tag) => {
+            label(entry).as_deref() == Some(tag)
+                || annotation(entry, FULL_NAME) == Some(tag)
+                || entry.digest.as_str() == tag
+        }
+    };
+    let found: Vec<&Descriptor> = index.manifests.iter().filter(matches).collect();
+    let mut groups = groups(&found);
+    match (groups.len(), tag) {
+        (0, Some(tag)) => {
+            Err(Problem::Archive(ArchiveProblem::NoSuchTag { wanted: tag.to_owned(), offered: offered() }))
+        }
+        (0, None) => Err(Problem::Archive(ArchiveProblem::NoImage)),
+        (1, _) => image(members, &groups.remove(0), options),
+        _ => Err(Problem::Archive(ArchiveProblem::Ambiguous(offered()))),
+    }
+}
+
+/// Every image of the layout.
+pub(super) fn all<'m>(members: &'m dyn Members, options: &PullOptions<'_>) -> Result<Vec<Layout<'m>>, Problem> {
+    let index = index(members)?;
+    let entries: Vec<&Descriptor> = index.manifests.iter().collect();
+    let groups = groups(&entries);
+    if groups.is_empty() {
+        return Err(Problem::Archive(ArchiveProblem::NoImage));
+    }
+    groups.iter().map(|group| image(members, group, options)).collect()
+}
+
+/// Entries that are the same image for several platforms: those with one label, and those without any.
+fn groups<'d>(entries: &[&'d Descriptor]) -> Vec<Vec<&'d Descriptor>> {
+    let mut groups: Vec<Vec<&Descriptor>> = Vec::new();
+    for &entry in entries {
+        match groups.iter_mut().find(|group| name(group[0]) == name(entry)) {
+            Some(group) => group.push(entry),
+            None => groups.push(vec![entry]),
+        }
+    }
+    groups
+}
+
+fn image<'m>(
+    members: &'m dyn Members,
+    group: &[&Descriptor],
+    options: &PullOptions<'_>,
+) -> Result<Layout<'m>, Problem> {
+    let root = match group {
+        [only] => (*only).clone(),
+        several => {
+            let index = Index { manifests: several.iter().copied().cloned().collect(), ..empty_index() };
+            let chosen = index.choose(&options.platform).cloned();
+            chosen.ok_or_else(|| crate::fetch::not_offered(&options.platform, &index))?
+        }
+    };
+    let names = name(&root).and_then(full_reference).into_iter().collect();
+    Ok(Layout { members, root, names })
+}
+
+fn empty_index() -> Index {
+    Index {
+        schema_version: 2,
+        media_type: None,
+        artifact_type: None,
+        manifests: Vec::new(),
+        subject: None,
+        annotations: Default::default(),
+    }
+}
+
+fn annotation<'d>(entry: &'d Descriptor, name: &str) -> Option<&'d str> {
+    entry.annotations.get(name).map(String::as_str)
+}
+
+/// The entry's name, as complete as it is given.
+fn name(entry: &Descriptor) -> Option<&str> {
+    annotation(entry, FULL_NAME).or_else(|| annotation(entry, REF_NAME))
+}
+
+/// What the entry is chosen by.
+fn label(entry: &Descriptor) -> Option<String> {
+    annotation(entry, REF_NAME).or_else(|| annotation(entry, FULL_NAME)).map(str::to_owned)
+}
+
+/// A name that names a registry; `latest` or `v1` alone name nothing.
+fn full_reference(name: &str) -> Option<Reference> {
+    let (first, _) = name.split_once('/')?;
+    let has_registry = first.contains(['.', ':']) || first == "localhost";
+    name.parse().ok().filter(|_| has_registry)
+}
+
+fn index(members: &dyn Members) -> Result<Index, Problem> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct LayoutFile {
+        image_layout_version: String,
+    }
+    let malformed = |what| move |source| Problem::Malformed { what, source };
+    let layout = document(members, "oci-layout", limits::ANSWER_BYTES_MAX)?;
+    let layout: LayoutFile = serde_json::from_slice(&layout).map_err(malformed("oci-layout"))?;
+    // Of version 1.x only 1.0.0 was ever written; a 2 would be another layout.
+    if !layout.image_layout_version.starts_with("1.") {
+        return Err(Problem::Archive(ArchiveProblem::LayoutVersion(layout.image_layout_version)));
+    }
+    let index = document(members, "index.json", limits::MANIFEST_BYTES_MAX)?;
+    Raw::<Index>::parse(index).map(|index| index.document().clone()).map_err(malformed("index.json"))
+}
+
+fn member_name(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().as_str(), digest.encoded())
+}
+
+impl Origin for Layout<'_> {
+    fn root(&self) -> Result<Document, Problem> {
+        let bytes = self.manifest(&self.root)?;
+        crate::origin::check_content(&bytes, &self.root.digest, Some(self.root.size), self.who())?;
+        Document::new(bytes, Some(&self.root.media_type))
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Problem> {
+        document(self.members, &member_name(&descriptor.digest), limits::MANIFEST_BYTES_MAX)
+    }
+
+    fn open<'a>(&'a self, descriptor: &'a Descriptor, offset: u64) -> Result<Box<dyn Stream + 'a>, Problem> {
+        let name = member_name(&descriptor.digest);
+        let section = self.members.section(&name)?;
+        let section = section.ok_or(Problem::Archive(ArchiveProblem::Missing(name)))?;
+        if section.bytes != descriptor.size {
+            let (got, promised) = (section.bytes, descriptor.size);
+            return Err(Problem::Size { by: self.who(), got, more: false, promised });
+        }
+        Ok(Box::new(section.stream(offset)))
+    }
+
+    fn who(&self) -> &'static str {
+        "archive"
+    }
+}

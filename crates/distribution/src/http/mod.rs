@@ -1,0 +1,329 @@
+//! One GET after another: connections, redirects, limits and clocks. The only place where `await` is written.
+//!
+//! Law: `Authorization` goes to the origin it was made for and to no other; a redirect from https to http is not followed
+//! unless the registry was marked insecure; an answer is read up to its limit and within its time.
+//! Not here: what a status means (`registry`), who we are (`auth`).
+//!
+//! HTTP/1.1 only: layers come over as many connections as there are layers, none of which can hold up another, and the
+//! memory in flight is bounded by the sockets.
+
+mod dns;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RANGE};
+use reqwest::{Client, Method, NoProxy, Proxy, StatusCode, Url, redirect};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::certificates::Certificates;
+use crate::error::Transport;
+use crate::{Network, Problem, limits};
+
+/// Sent with every request.
+const USER_AGENT: &str = concat!("knarr/", env!("CARGO_PKG_VERSION"));
+
+/// How a connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Trust {
+    /// https with a verified certificate; http only where the URL says so and nothing was redirected to it.
+    Verified,
+    /// Anything goes.
+    Insecure,
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) trust: Trust,
+    pub(crate) accept: &'a str,
+    /// The value of `Authorization`.
+    pub(crate) authorization: Option<HeaderValue>,
+    /// First byte wanted.
+    pub(crate) offset: u64,
+    /// `application/x-www-form-urlencoded` body.
+    pub(crate) form: Option<String>,
+}
+
+impl Request<'_> {
+    pub(crate) fn get(url: Url, trust: Trust) -> Request<'static> {
+        Request { method: Method::GET, url, trust, accept: "*/*", authorization: None, offset: 0, form: None }
+    }
+}
+
+/// The client of one operation, with its runtime and connections.
+pub(crate) struct Http {
+    runtime: Runtime,
+    network: Network,
+    certificates: Certificates,
+    dns: dns::Dns,
+    clients: Mutex<HashMap<(String, Trust), Client>>,
+    /// Becomes true when waiting is of no use any more.
+    interrupted: watch::Sender<bool>,
+}
+
+impl Http {
+    pub(crate) fn new(network: &Network) -> Result<Http, Problem> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Ok(Http {
+            runtime: runtime.map_err(Problem::Thread)?,
+            network: network.clone(),
+            certificates: Certificates::new(&network.certificate_dirs),
+            dns: dns::Dns::default(),
+            clients: Mutex::default(),
+            interrupted: watch::Sender::new(false),
+        })
+    }
+
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Whether `host` has certificates configured.
+    pub(crate) fn has_certificates(&self, host: &str) -> bool {
+        self.certificates.configured_for(host)
+    }
+
+    /// Sends, follows redirects, returns the first other answer once its head is here.
+    pub(crate) fn send(&self, request: &Request<'_>) -> Result<Answer<'_>, Problem> {
+        let mut url = request.url.clone();
+        for _ in 0..=limits::REDIRECTS_MAX {
+            let response = self.send_once(request, &url)?;
+            match redirect_target(&response) {
+                None => return Ok(Answer { http: self, host: host_of(&url), response }),
+                Some(target) => url = followed(&url, &target, request)?,
+            }
+        }
+        Err(Problem::TooManyRedirects { url: shown(&request.url) })
+    }
+
+    fn send_once(&self, request: &Request<'_>, url: &Url) -> Result<reqwest::Response, Problem> {
+        let client = self.client(url, request.trust)?;
+        let mut builder = client
+            .request(request.method.clone(), url.clone())
+            .header(ACCEPT, request.accept)
+            .header(ACCEPT_ENCODING, "identity");
+        if let Some(authorization) = request.authorization.as_ref().filter(|_| url.origin() == request.url.origin()) {
+            builder = builder.header(AUTHORIZATION, authorization);
+        }
+        if request.offset > 0 {
+            builder = builder.header(RANGE, format!("bytes={}-", request.offset));
+        }
+        if let Some(form) = &request.form {
+            let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+            builder = builder.header(reqwest::header::CONTENT_TYPE, content_type).body(form.clone());
+        }
+        self.wait(url, self.network.timeouts.stall, builder.send())
+    }
+
+    /// Ends every wait, now and from now on.
+    pub(crate) fn interrupt(&self) {
+        self.interrupted.send_replace(true);
+    }
+
+    /// Waits between two attempts.
+    pub(crate) fn sleep(&self, duration: Duration) -> Result<(), Problem> {
+        self.block_on(async { tokio::time::sleep(duration).await })
+    }
+
+    fn block_on<T>(&self, step: impl Future<Output = T>) -> Result<T, Problem> {
+        let mut interrupted = self.interrupted.subscribe();
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = step => Ok(done),
+                _ = interrupted.wait_for(|interrupted| *interrupted) => Err(Problem::Interrupted),
+            }
+        })
+    }
+
+    /// Waits for one step of an exchange with the host of `url`.
+    fn wait<T>(
+        &self,
+        url: &Url,
+        limit: Duration,
+        step: impl Future<Output = reqwest::Result<T>>,
+    ) -> Result<T, Problem> {
+        let host = || host_of(url);
+        match self.block_on(async { tokio::time::timeout(limit, step).await })? {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(transport_problem(host(), Transport::new(error))),
+            Err(_) => Err(Problem::Stalled { host: host(), seconds: limit.as_secs() }),
+        }
+    }
+
+    fn client(&self, url: &Url, trust: Trust) -> Result<Client, Problem> {
+        let key = (url.origin().ascii_serialization(), trust);
+        let mut clients = self.clients.lock().expect("no panic while clients are made");
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        let client = self.new_client(url, trust)?;
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+
+    /// A client per origin, because certificates are configured per host.
+    fn new_client(&self, url: &Url, trust: Trust) -> Result<Client, Problem> {
+        let mut builder = Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(redirect::Policy::none())
+            .connect_timeout(self.network.timeouts.connect)
+            .dns_resolver(self.dns.clone())
+            .no_proxy()
+            .retry(reqwest::retry::never())
+            .http1_only();
+        if !is_loopback(url) {
+            for proxy in self.proxies()? {
+                builder = builder.proxy(proxy);
+            }
+        }
+        // Without TLS the roots are not needed, and not loaded.
+        builder = match url.scheme() {
+            "https" => {
+                let config = self.certificates.client_config(&host_of(url), trust == Trust::Verified)?;
+                builder.tls_backend_preconfigured(config)
+            }
+            _ => builder.tls_backend_preconfigured(no_tls()),
+        };
+        builder.build().map_err(|error| transport_problem(host_of(url), Transport::new(error)))
+    }
+
+    fn proxies(&self) -> Result<Vec<Proxy>, Problem> {
+        let settings = &self.network.proxies;
+        let excluded = || settings.no_proxy.as_deref().and_then(NoProxy::from_string);
+        let bad = |url: &str| Problem::Proxy(url.to_owned());
+        let mut proxies = Vec::new();
+        if let Some(url) = &settings.http {
+            proxies.push(Proxy::http(url).map_err(|_| bad(url))?.no_proxy(excluded()));
+        }
+        if let Some(url) = &settings.https {
+            proxies.push(Proxy::https(url).map_err(|_| bad(url))?.no_proxy(excluded()));
+        }
+        Ok(proxies)
+    }
+}
+
+/// An answer whose head is here and whose body is on its way.
+pub(crate) struct Answer<'h> {
+    http: &'h Http,
+    host: String,
+    response: reqwest::Response,
+}
+
+impl Answer<'_> {
+    pub(crate) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// A header as text, where it is text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers().get(name)?.to_str().ok()
+    }
+
+    /// Who answered: `name[:port]`.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The URL without its query.
+    pub(crate) fn shown_url(&self) -> String {
+        shown(self.response.url())
+    }
+
+    /// What `Content-Length` promises.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        self.header("content-length")?.parse().ok()
+    }
+
+    /// The next piece of the body; `None` at its end.
+    pub(crate) fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
+        let url = self.response.url().clone();
+        self.http.wait(&url, self.http.network.timeouts.stall, self.response.chunk())
+    }
+
+    /// The whole body, which must not be larger than `bytes_max` and must arrive in the time of a document.
+    pub(crate) fn document(mut self, bytes_max: u64) -> Result<Vec<u8>, Problem> {
+        let limit = self.http.network.timeouts.document;
+        if self.content_length().is_some_and(|length| length > bytes_max) {
+            return Err(Problem::TooLarge { bytes_max });
+        }
+        let begun = Instant::now();
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk()? {
+            body.extend_from_slice(&chunk);
+            if body.len() as u64 > bytes_max {
+                return Err(Problem::TooLarge { bytes_max });
+            }
+            if begun.elapsed() > limit {
+                let (bytes, seconds) = (body.len() as u64, limit.as_secs());
+                return Err(Problem::TooSlow { host: self.host, bytes, seconds });
+            }
+        }
+        Ok(body)
+    }
+}
+
+/// `name[:port]`, the port where it is not the scheme's own.
+pub(crate) fn host_of(url: &Url) -> String {
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (host, _) => host.unwrap_or_default().to_owned(),
+    }
+}
+
+/// A URL as it may be shown: queries of redirected downloads carry signatures.
+pub(crate) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.into()
+}
+
+/// Whether the URL names this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.map_or(host == "localhost" || host.ends_with(".localhost"), |address| address.is_loopback())
+}
+
+fn transport_problem(host: String, cause: Transport) -> Problem {
+    if cause.is_not_tls() { Problem::NotTls { host } } else { Problem::Transport { host, cause } }
+}
+
+fn redirect_target(response: &reqwest::Response) -> Option<String> {
+    let follow = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = response.headers().get(LOCATION).filter(|_| follow)?;
+    Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
+}
+
+fn followed(from: &Url, target: &str, request: &Request<'_>) -> Result<Url, Problem> {
+    let bad =
+        |why| Problem::BadRedirect { url: shown(from), target: target.split('?').next().unwrap_or("").into(), why };
+    let url = from.join(target).map_err(|_| bad("not a URL"))?;
+    if request.form.is_some() && url.origin() != from.origin() {
+        return Err(bad("another server, which must not see the credentials"));
+    }
+    match (from.scheme(), url.scheme(), request.trust) {
+        ("https", "http", Trust::Verified) => Err(bad("a way out of TLS")),
+        (_, "http" | "https", _) => Ok(url),
+        _ => Err(bad("neither http nor https")),
+    }
+}
+
+/// What a client for http URLs is built with: it trusts nobody and is never asked to.
+fn no_tls() -> rustls::ClientConfig {
+    rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .expect("ring offers TLS 1.2 and 1.3")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
+}

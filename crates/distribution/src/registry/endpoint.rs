@@ -1,0 +1,280 @@
+//! One registry server: scheme, login, and what its statuses mean.
+//!
+//! Law: credentials are looked for by the logical name first, then by the endpoint's own; they are sent only in answer to a
+//! challenge, and a refused token is replaced once.
+
+use std::sync::{Mutex, OnceLock};
+
+use knarr_spec::{Digest, Reference, media_type};
+use reqwest::header::{HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{Method, StatusCode, Url};
+use serde::Deserialize;
+
+use super::MANIFEST_BYTES_MAX;
+use super::patience::patiently;
+use crate::auth::Credentials;
+use crate::auth::challenge::{self, Challenge};
+use crate::auth::token::Asked;
+use crate::http::{Answer, Http, Request, Trust, is_loopback};
+use crate::origin::{Document, check_content, digest_as};
+use crate::{Problem, limits, registries};
+
+/// Where the name `docker.io` is served.
+const DOCKER_HUB: &str = "registry-1.docker.io";
+
+/// One server that has the repository.
+pub(super) struct Endpoint<'a> {
+    http: &'a Http,
+    /// The name as the user means it.
+    wanted: Reference,
+    /// The name here.
+    reference: Reference,
+    trust: Trust,
+    /// `http://host` or `https://host`, once the server has answered one of them.
+    base: OnceLock<Url>,
+    credentials: OnceLock<Option<Credentials>>,
+    authorization: Mutex<Option<HeaderValue>>,
+}
+
+impl<'a> Endpoint<'a> {
+    pub(super) fn new(http: &'a Http, wanted: &Reference, place: registries::Endpoint) -> Endpoint<'a> {
+        let insecure = match http.network().tls_verify {
+            Some(verify) => !verify,
+            None => place.insecure,
+        };
+        Endpoint {
+            http,
+            wanted: wanted.clone(),
+            reference: place.reference,
+            trust: if insecure { Trust::Insecure } else { Trust::Verified },
+            base: OnceLock::new(),
+            credentials: OnceLock::new(),
+            authorization: Mutex::default(),
+        }
+    }
+
+    /// The document the reference means, with its digest checked against reference and header.
+    pub(super) fn root(&self) -> Result<Document, Problem> {
+        let (bytes, content_type) = self.manifest(self.reference.manifest_reference())?;
+        if let Some(digest) = self.reference.digest() {
+            check_content(&bytes, digest, None, "registry")?;
+        }
+        Document::new(bytes, content_type.as_deref())
+    }
+
+    /// The bytes and the `Content-Type` of a manifest.
+    pub(super) fn manifest(&self, reference: &str) -> Result<(Vec<u8>, Option<String>), Problem> {
+        patiently(self.http, || {
+            let answer = self.request(Method::GET, &format!("manifests/{reference}"), &accept(), 0)?;
+            let answer = self.checked(answer, Some(reference))?;
+            let header = answer.header("docker-content-digest").map(str::to_owned);
+            let content_type = answer.header("content-type").map(bare_media_type);
+            let bytes = answer.document(MANIFEST_BYTES_MAX)?;
+            check_header(header.as_deref(), &bytes)?;
+            Ok((bytes, content_type))
+        })
+    }
+
+    /// The digest the reference means now, where the server says it.
+    pub(super) fn manifest_digest(&self) -> Result<Option<Digest>, Problem> {
+        let reference = self.reference.manifest_reference();
+        let answer = self.request(Method::HEAD, &format!("manifests/{reference}"), &accept(), 0)?;
+        let answer = self.checked(answer, Some(reference))?;
+        Ok(answer.header("docker-content-digest").and_then(|header| header.parse().ok()))
+    }
+
+    /// The blob `digest` from `offset` on; any status is returned that is not about logging in.
+    pub(super) fn blob(&self, digest: &Digest, offset: u64) -> Result<Answer<'_>, Problem> {
+        self.request(Method::GET, &format!("blobs/{digest}"), "*/*", offset)
+    }
+
+    fn request(&self, method: Method, path: &str, accept: &str, offset: u64) -> Result<Answer<'a>, Problem> {
+        let sent = self.authorization.lock().expect("no panic while logging in").clone();
+        let answer = self.send(&method, path, accept, offset, sent.clone())?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        match self.log_in(&answer, sent)? {
+            Some(fresh) => self.send(&method, path, accept, offset, Some(fresh)),
+            None => Ok(answer),
+        }
+    }
+
+    fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        accept: &str,
+        offset: u64,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Answer<'a>, Problem> {
+        let request = |base: &Url| -> Result<Answer<'a>, Problem> {
+            let url = base.join(&format!("/v2/{}/{path}", self.reference.repository()));
+            let url = url.expect("repositories, tags and digests are URL characters");
+            let (method, authorization) = (method.clone(), authorization.clone());
+            self.http.send(&Request { method, accept, authorization, offset, ..Request::get(url, self.trust) })
+        };
+        match self.base.get() {
+            Some(base) => request(base),
+            None => self.first_contact(request),
+        }
+    }
+
+    /// Finds out whether the server speaks http or https.
+    fn first_contact(&self, request: impl Fn(&Url) -> Result<Answer<'a>, Problem>) -> Result<Answer<'a>, Problem> {
+        let mut failed = None;
+        for base in self.bases()? {
+            match request(&base) {
+                // What Go's servers say to http on a TLS port.
+                Ok(answer) if base.scheme() == "http" && answer.status() == StatusCode::BAD_REQUEST => {
+                    failed.get_or_insert(Problem::Protocol {
+                        host: answer.host().to_owned(),
+                        what: "400 Bad Request to a plain http request".to_owned(),
+                    });
+                }
+                Ok(answer) => {
+                    let _ = self.base.set(base);
+                    return Ok(answer);
+                }
+                // The second failure says more than the first only where the server does speak TLS.
+                Err(problem @ (Problem::NotTls { .. } | Problem::Transport { .. })) => match &problem {
+                    Problem::Transport { cause, .. } if base.scheme() == "https" && cause.is_certificate() => {
+                        return Err(problem);
+                    }
+                    _ => failed = failed.or(Some(problem)),
+                },
+                Err(problem) => return Err(problem),
+            }
+        }
+        Err(failed.expect("there is at least one scheme"))
+    }
+
+    /// The base URLs to try. This machine is asked in plain http first, where nobody can listen and no certificate is
+    /// wanted; others only where they are marked insecure, and then after https.
+    fn bases(&self) -> Result<Vec<Url>, Problem> {
+        let host = match self.reference.registry() {
+            knarr_spec::reference::DEFAULT_REGISTRY => DOCKER_HUB,
+            other => other,
+        };
+        let url = |scheme: &str| {
+            let bad = |_| Problem::Protocol { host: host.to_owned(), what: "not a host name".to_owned() };
+            Url::parse(&format!("{scheme}://{host}/")).map_err(bad)
+        };
+        let (https, http) = (url("https")?, url("http")?);
+        Ok(match self.trust {
+            _ if self.http.has_certificates(host) => vec![https],
+            _ if is_loopback(&http) => vec![http, https],
+            Trust::Insecure => vec![https, http],
+            Trust::Verified => vec![https],
+        })
+    }
+
+    /// A new `Authorization` after `answer` refused the one that was sent; `None` where there is none to be had. One
+    /// thread logs in, the others take what it got.
+    fn log_in(&self, answer: &Answer<'_>, sent: Option<HeaderValue>) -> Result<Option<HeaderValue>, Problem> {
+        let mut current = self.authorization.lock().expect("no panic while logging in");
+        if *current != sent {
+            return Ok(current.clone());
+        }
+        let Some(base) = self.base.get() else { return Ok(None) };
+        let challenges = challenges(answer);
+        let scope = format!("repository:{}:pull", self.reference.repository());
+        let credentials = self.credentials()?;
+        let asked = Asked { http: self.http, registry: base, trust: self.trust, credentials, scope: &scope };
+        let fresh = patiently(self.http, || asked.answer(&challenges))?;
+        // A Basic answer that was refused is not sent again.
+        let fresh = fresh.filter(|fresh| sent.as_ref() != Some(fresh));
+        current.clone_from(&fresh);
+        Ok(fresh)
+    }
+
+    fn credentials(&self) -> Result<Option<&Credentials>, Problem> {
+        if let Some(found) = self.credentials.get() {
+            return Ok(found.as_ref());
+        }
+        let auth = &self.http.network().auth;
+        let found = match self.reference.registry() == self.wanted.registry() {
+            true => auth.credentials(&self.wanted)?,
+            // A mirror does not see the credentials of what it mirrors.
+            false => auth.of_files(&self.reference)?,
+        };
+        Ok(self.credentials.get_or_init(|| found).as_ref())
+    }
+
+    /// Passes a success, explains anything else. `manifest` is the reference where a manifest was asked for.
+    pub(super) fn checked(&self, answer: Answer<'a>, manifest: Option<&str>) -> Result<Answer<'a>, Problem> {
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let (host, url) = (answer.host().to_owned(), answer.shown_url());
+        let wait = retry_after(&answer);
+        let message = message(answer);
+        Err(match status {
+            StatusCode::UNAUTHORIZED if self.has_credentials() => Problem::Unauthorized { host, message },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Problem::AccessDenied { name: self.wanted.familiar_name(), message }
+            }
+            StatusCode::NOT_FOUND if manifest.is_some() => {
+                Problem::ManifestUnknown { reference: self.wanted.familiar(), message }
+            }
+            StatusCode::NOT_FOUND => Problem::BlobUnknown,
+            StatusCode::TOO_MANY_REQUESTS => Problem::RateLimited { host, wait },
+            _ => Problem::Status { url, code: status.as_u16(), status: status.to_string(), message, wait },
+        })
+    }
+
+    fn has_credentials(&self) -> bool {
+        matches!(self.credentials.get(), Some(Some(_)))
+    }
+}
+
+fn accept() -> String {
+    media_type::MANIFESTS.join(", ")
+}
+
+fn challenges(answer: &Answer<'_>) -> Vec<Challenge> {
+    let headers = answer.headers().get_all(WWW_AUTHENTICATE);
+    headers.iter().filter_map(|header| header.to_str().ok()).flat_map(challenge::parse).collect()
+}
+
+/// The media type without parameters.
+fn bare_media_type(header: &str) -> String {
+    header.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+}
+
+fn check_header(header: Option<&str>, bytes: &[u8]) -> Result<(), Problem> {
+    let Some(header) = header else { return Ok(()) };
+    let mismatch = |got| Problem::HeaderMismatch { header: header.chars().take(200).collect(), got };
+    let promised: Digest = header.parse().map_err(|_| mismatch(Digest::sha256_of(bytes)))?;
+    match digest_as(&promised, bytes) {
+        Ok(got) if got == promised => Ok(()),
+        Ok(got) => Err(mismatch(got)),
+        // An algorithm we do not have proves nothing; reference and descriptor are checked by their own.
+        Err(_) => Ok(()),
+    }
+}
+
+fn retry_after(answer: &Answer<'_>) -> Option<std::time::Duration> {
+    answer.header("retry-after")?.trim().parse().ok().map(std::time::Duration::from_secs)
+}
+
+/// What the registry says in its error body, one line long.
+fn message(answer: Answer<'_>) -> String {
+    #[derive(Deserialize)]
+    struct Body {
+        errors: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    struct Entry {
+        code: Option<String>,
+        message: Option<String>,
+    }
+    let status = answer.status();
+    let fallback = || status.canonical_reason().unwrap_or("unknown status").to_ascii_lowercase();
+    let Ok(body) = answer.document(limits::ANSWER_BYTES_MAX) else { return fallback() };
+    let Ok(body) = serde_json::from_slice::<Body>(&body) else { return fallback() };
+    let Some(first) = body.errors.into_iter().next() else { return fallback() };
+    let text = first.message.filter(|text| !text.is_empty()).or(first.code).unwrap_or_else(fallback);
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}

@@ -1,0 +1,10 @@
+//! The crate from outside: pulls from servers that behave and from servers that do not, loads of good and bad archives.
+
+mod auth;
+mod hostile;
+mod image;
+mod mirrors;
+mod pull;
+mod resume;
+mod server;
+mod setup;
