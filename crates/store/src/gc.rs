@@ -188,7 +188,11 @@ pub fn plan(facts: &Facts, policy: &Policy) -> Plan {
     doomed.extend(unneeded.map(|blob| (Doomed::Blob(blob.clone()), Why::Unreferenced)));
     let unneeded = facts.layers.iter().filter(|layer| !layers.contains(&layer.number));
     doomed.extend(unneeded.map(|layer| (Doomed::Layer(layer.clone()), Why::Unreferenced)));
-    let stale = |partial: &&PartialFact| partial.bytes == 0 || partial.modified_ns < policy.partials_before_ns;
+    let finished: BTreeSet<&Digest> = facts.blobs.iter().map(|blob| &blob.digest).collect();
+    let stale = |partial: &&PartialFact| {
+        let old = partial.modified_ns < policy.partials_before_ns;
+        partial.bytes == 0 || old || finished.contains(&partial.digest)
+    };
     doomed.extend(facts.partials.iter().filter(stale).map(|partial| (Doomed::Partial(partial.clone()), Why::Stale)));
     doomed.extend(strays(facts).map(|stray| (Doomed::Stray(stray.clone()), Why::Unknown)));
     Plan { doomed }

@@ -118,7 +118,7 @@ impl Store {
         })
     }
 
-    /// A finished file without a row, left by a death between rename and commit, becomes the partial blob again; its
+    /// A finished file without a row, left by a death between its link and the commit, becomes the partial blob again; its
     /// bytes are verified like any.
     fn adopt(&self, digest: &Digest, partial: &Path) -> Result<Option<File>> {
         let path = self.blob_path(digest);
@@ -130,6 +130,15 @@ impl Store {
         let Some(file) = lock::try_lock(file, &path)? else { return Ok(None) };
         std::fs::rename(&path, partial).doing("rename", &path)?;
         Ok(Some(file))
+    }
+}
+
+/// Gives the finished file its place. Not a rename: the name that writers and collectors lock must lead to our locked
+/// file until the row is there, or a collector takes the new blob for a stray.
+fn link(partial: &Path, place: &Path) -> Result<()> {
+    match std::fs::remove_file(place) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).doing("replace", place),
+        _ => std::fs::hard_link(partial, place).doing("link", place),
     }
 }
 
@@ -201,14 +210,15 @@ impl Ingest {
         let place = self.store.blob_path(&self.digest);
         let dir = self.store.dir(&format!("blobs/{}", self.digest.algorithm().as_str()))?;
         self.file.sync_data().doing("sync", &self.path)?;
-        self.file.set_permissions(Permissions::from_mode(0o444)).doing("chmod", &self.path)?;
-        std::fs::rename(&self.path, &place).doing("rename", &self.path)?;
+        link(&self.path, &place)?;
         sync_dir(&dir)?;
         self.store.database().write("add blob", Durability::Normal, |c| {
             c.prepare_cached("INSERT OR REPLACE INTO blobs (digest, bytes, stored_ns) VALUES (?1, ?2, ?3)")?
                 .execute((self.digest.as_str(), self.offset, now_ns()))?;
             lease::hold_blob(c, &token, self.digest.as_str())
         })?;
+        let _ = self.file.set_permissions(Permissions::from_mode(0o444));
+        let _ = std::fs::remove_file(&self.path);
         let _ = std::fs::remove_file(self.state_path());
         self.saved = self.offset;
         Ok(Blob { digest: self.digest.clone(), bytes: self.offset })

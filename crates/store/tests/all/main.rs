@@ -1,7 +1,9 @@
 //! The store from outside: one file per noun, and what must hold when processes die or the disk fills.
 
 mod blobs;
+mod children;
 mod containers;
+mod crashes;
 mod garbage;
 mod images;
 mod implied;
