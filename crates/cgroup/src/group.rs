@@ -1,13 +1,22 @@
 //! One container's cgroup: a directory in each hierarchy that is used.
 
 use std::{
+    fs::File,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
 use knarr_spec::runtime::LinuxResources;
+use serde::{Deserialize, Serialize};
 
-use crate::{Error, Layout, Stats};
+use crate::{
+    Error, Layout, Stats, create,
+    files::try_write,
+    freeze,
+    layout::{Controller, Version},
+    path::CgroupPath,
+    processes, remove, stats,
+};
 
 /// Who makes the directories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +32,8 @@ pub enum Controllers {
     /// In every one.
     #[default]
     All,
-    /// Where a limit is asked for, and where processes are counted, frozen and killed.
+    /// Where a limit is asked for, and where processes are frozen and killed. Counters of the others stay at zero. Each version 1
+    /// hierarchy that is left out saves a mkdir, an rmdir and the most costly of all, a move.
     OnlyUsed,
 }
 
@@ -34,15 +44,29 @@ pub struct CreateOptions {
     pub manager: Manager,
     /// In which hierarchies.
     pub controllers: Controllers,
-    /// Go on without the hierarchies this user may not write to (rootless).
+    /// Go on without the hierarchies and controllers this user may not use; [`Cgroup::left_out`] says which.
     pub rootless: bool,
 }
 
-/// One container's cgroup.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A cgroup's directory in one hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directory {
+    /// The hierarchy's interface.
+    pub version: Version,
+    /// The controllers that act here.
+    pub controllers: Vec<Controller>,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// One container's cgroup. Serialized, it can be found again by another process, which may stand in another cgroup itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cgroup {
-    /// The directory in each hierarchy in use, with its controllers joined by commas (version 2: empty).
-    pub directories: Vec<(String, PathBuf)>,
+    /// One for each hierarchy in use; empty where a rootless container may have none.
+    pub directories: Vec<Directory>,
+    /// Controllers that rootless creation had to do without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<Controller>,
 }
 
 impl Cgroup {
@@ -53,65 +77,116 @@ impl Cgroup {
         resources: &LinuxResources,
         options: &CreateOptions,
     ) -> Result<Cgroup, Error> {
-        let _ = (layout, path, resources, options);
-        Ok(Cgroup { directories: Vec::new() })
+        create::create(layout, &CgroupPath::parse(path)?, resources, options)
     }
 
     /// The cgroup as it stands, made by whoever: the directories of `path` that exist.
     pub fn open(layout: &Layout, path: &Path) -> Result<Cgroup, Error> {
-        let _ = (layout, path);
-        Ok(Cgroup { directories: Vec::new() })
+        let path = CgroupPath::parse(path)?;
+        let directories = layout.hierarchies.iter().filter_map(|hierarchy| {
+            let path = path.in_hierarchy(hierarchy);
+            let directory = Directory { version: hierarchy.version, controllers: hierarchy.controllers.clone(), path };
+            directory.path.is_dir().then_some(directory)
+        });
+        Ok(Cgroup { directories: directories.collect(), left_out: Vec::new() })
+    }
+
+    /// The version 2 directory.
+    pub fn v2(&self) -> Option<&Directory> {
+        self.directories.iter().find(|directory| directory.version == Version::V2)
+    }
+
+    /// The directory a controller acts in; version 2 names of version 1 controllers are not translated.
+    pub fn directory(&self, controller: &str) -> Option<&Directory> {
+        self.directories.iter().find(|directory| directory.controllers.iter().any(|name| name == controller))
     }
 
     /// The version 2 directory for `CLONE_INTO_CGROUP`; `None` where there is none.
     pub fn clone_into(&self) -> Result<Option<OwnedFd>, Error> {
-        Ok(None)
+        let Some(directory) = self.v2() else { return Ok(None) };
+        let open = File::open(&directory.path);
+        open.map(|file| Some(file.into())).map_err(|source| Error::Read { path: directory.path.clone(), source })
     }
 
     /// Moves a process into every directory.
     pub fn attach(&self, pid: u32) -> Result<(), Error> {
-        let _ = pid;
-        Ok(())
+        self.directories.iter().try_for_each(|directory| attach(directory, pid))
     }
 
-    /// Applies limits to an existing cgroup (`update`).
+    /// Moves a process that was cloned into [`Cgroup::clone_into`] into the other directories.
+    pub fn attach_cloned(&self, pid: u32) -> Result<(), Error> {
+        self.directories.iter().filter(|d| d.version == Version::V1).try_for_each(|directory| attach(directory, pid))
+    }
+
+    /// Applies limits to an existing cgroup. Fields that are missing or zero stay as they are.
     pub fn update(&self, resources: &LinuxResources) -> Result<(), Error> {
-        let _ = resources;
-        Ok(())
+        crate::apply::apply(self, resources)
+    }
+
+    /// Gives the cgroup to the root of a container with its own user and cgroup namespaces, as far as the kernel means it to be
+    /// given away (version 2 only).
+    pub fn delegate(&self, uid: u32, gid: u32) -> Result<(), Error> {
+        self.v2().map_or(Ok(()), |directory| crate::delegate::delegate(&directory.path, uid, gid))
     }
 
     /// Stops every process in it and waits until all have stopped.
     pub fn freeze(&self) -> Result<(), Error> {
-        Ok(())
+        freeze::freeze(self)
     }
 
     /// Lets them go on.
     pub fn thaw(&self) -> Result<(), Error> {
-        Ok(())
+        freeze::thaw(self)
     }
 
-    /// Whether it is frozen.
+    /// Whether it is frozen, or about to be.
     pub fn frozen(&self) -> Result<bool, Error> {
-        Ok(false)
+        freeze::frozen(self)
     }
 
-    /// SIGKILL to every process in it and below.
+    /// SIGKILL to every process in it and below, those that are being forked included.
     pub fn kill(&self) -> Result<(), Error> {
-        Ok(())
+        processes::kill(self)
     }
 
-    /// The processes in it and below.
+    /// A signal to every process in it and below that was there when it was asked for.
+    pub fn signal(&self, signal: i32) -> Result<(), Error> {
+        processes::signal(self, signal)
+    }
+
+    /// The processes in it and below, as this process numbers them, in ascending order.
     pub fn processes(&self) -> Result<Vec<u32>, Error> {
-        Ok(Vec::new())
+        processes::processes(self)
     }
 
     /// Counters.
     pub fn stats(&self) -> Result<Stats, Error> {
-        Ok(Stats::default())
+        stats::stats(self)
     }
 
-    /// Removes the directories, waiting a bounded time for dying processes to leave.
+    /// Whether the directories are still there.
+    pub fn exists(&self) -> bool {
+        self.directories.iter().any(|directory| directory.path.is_dir())
+    }
+
+    /// Removes the directories and all below them, waiting a bounded time for dying processes to leave. Every directory is tried;
+    /// the first error is told.
     pub fn remove(self) -> Result<(), Error> {
-        Ok(())
+        remove::remove(&self)
+    }
+}
+
+/// One move. A process that ended meanwhile is told by ESRCH; that is the caller's to judge.
+fn attach(directory: &Directory, pid: u32) -> Result<(), Error> {
+    let path = directory.path.join("cgroup.procs");
+    let value = pid.to_string();
+    match try_write(&path, &value) {
+        // A cgroup of threads only takes threads.
+        Err(error) if error.raw_os_error() == Some(95) => {
+            let path = directory.path.join("cgroup.threads");
+            try_write(&path, &value).map_err(|source| Error::Write { path, value, source })
+        }
+        Err(source) => Err(Error::Write { path, value, source }),
+        Ok(()) => Ok(()),
     }
 }

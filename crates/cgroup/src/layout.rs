@@ -1,8 +1,14 @@
 //! Which hierarchies this machine has, which controllers each carries, and where this process stands in them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
 
-use crate::Error;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, files::read};
 
 /// What the machine as a whole looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +24,7 @@ pub enum Kind {
 }
 
 /// The interface of one hierarchy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Version {
     /// `cgroup`.
     V1,
@@ -49,35 +55,165 @@ pub struct Layout {
     pub hierarchies: Vec<Hierarchy>,
 }
 
-/// Which controllers this process may use under a cgroup path, and which not; for a clear note to the user.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Writable {
-    /// A limit of these will be applied.
-    pub usable: Vec<Controller>,
-    /// These exist on the machine but are not delegated to this user.
-    pub denied: Vec<Controller>,
-}
-
 impl Layout {
     /// Reads `/proc/self/mountinfo`, `/proc/self/cgroup` and `cgroup.controllers`.
     pub fn discover() -> Result<Layout, Error> {
-        Ok(Layout::default())
+        let mountinfo = read(Path::new("/proc/self/mountinfo"))?;
+        let membership = read(Path::new("/proc/self/cgroup"))?;
+        let mut layout = Layout::parse(&mountinfo, &membership);
+        for hierarchy in layout.hierarchies.iter_mut().filter(|h| h.version == Version::V2) {
+            hierarchy.controllers = words(&read(&hierarchy.mount_point.join("cgroup.controllers"))?);
+        }
+        Ok(layout)
     }
 
-    /// The pure part: mount table and membership as text; version 2 controllers are left empty.
+    /// The pure part: mount table and membership as text; version 2 controllers are left empty. Lines that make no sense and mounts
+    /// that nobody can reach because another lies over them are left out; of several mounts of one hierarchy the first is taken.
     pub fn parse(mountinfo: &[u8], membership: &[u8]) -> Layout {
-        let _ = (mountinfo, membership);
-        Layout::default()
+        let mounts: Vec<Mount> = mountinfo.split(|b| *b == b'\n').filter_map(Mount::parse).collect();
+        let members: Vec<Member> = membership.split(|b| *b == b'\n').filter_map(Member::parse).collect();
+        let mut hierarchies: Vec<Hierarchy> = Vec::new();
+        for mount in mounts.iter().filter(|mount| mount.is_cgroup() && !hidden(mount, &mounts)) {
+            let Some(member) = members.iter().find(|member| mount.carries(member)) else { continue };
+            let own = below(&mount.root, &member.path);
+            let version = if member.controllers.is_empty() { Version::V2 } else { Version::V1 };
+            let controllers = member.controllers.clone();
+            if hierarchies.iter().any(|known| known.version == version && known.controllers == controllers) {
+                continue;
+            }
+            hierarchies.push(Hierarchy { version, controllers, mount_point: mount.mount_point.clone(), own });
+        }
+        Layout { hierarchies }
     }
 
     /// What the machine as a whole looks like.
     pub fn kind(&self) -> Kind {
-        Kind::None
-    }
-
-    /// Which controllers could be used for a container at `path` (as in `linux.cgroupsPath`).
-    pub fn writable(&self, path: &Path) -> Writable {
-        let _ = path;
-        Writable::default()
+        let has = |version| self.hierarchies.iter().any(|h| h.version == version);
+        match (has(Version::V1), has(Version::V2)) {
+            (true, true) => Kind::Hybrid,
+            (true, false) => Kind::V1,
+            (false, true) => Kind::V2,
+            (false, false) => Kind::None,
+        }
     }
 }
+
+/// The words of a file such as `cgroup.controllers`.
+pub(crate) fn words(text: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(text).split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+/// A line of `/proc/self/cgroup`: `4:memory:/path`, `1:name=systemd:/path`, `0::/path`.
+struct Member {
+    /// Empty: version 2.
+    controllers: Vec<String>,
+    path: PathBuf,
+}
+
+impl Member {
+    fn parse(line: &[u8]) -> Option<Member> {
+        let mut fields = line.splitn(3, |b| *b == b':');
+        let (id, names, path) = (fields.next()?, fields.next()?, fields.next()?);
+        let names = std::str::from_utf8(names).ok()?;
+        if names.is_empty() && id != b"0" {
+            return None;
+        }
+        let controllers = names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Some(Member { controllers, path: OsStr::from_bytes(path).into() })
+    }
+}
+
+/// A line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)):
+/// `36 35 98:0 /root /mount/point rw,noatime shared:1 - cgroup cgroup rw,memory`.
+struct Mount {
+    id: u64,
+    parent: u64,
+    root: PathBuf,
+    mount_point: PathBuf,
+    fstype: Vec<u8>,
+    /// Options of the file system, among them the controllers of version 1.
+    options: Vec<Vec<u8>>,
+}
+
+impl Mount {
+    fn parse(line: &[u8]) -> Option<Mount> {
+        let mut fields = line.split(|b| *b == b' ');
+        let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
+        let (id, parent) = (number()?, number()?);
+        let _device = fields.next()?;
+        let (root, mount_point) = (unescape(fields.next()?), unescape(fields.next()?));
+        let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+        let (fstype, _source, options) = (fields.next()?, fields.next()?, fields.next()?);
+        let options = options.split(|b| *b == b',').map(<[u8]>::to_vec).collect();
+        Some(Mount { id, parent, root, mount_point, fstype: fstype.to_vec(), options })
+    }
+
+    fn is_cgroup(&self) -> bool {
+        self.fstype == b"cgroup" || self.fstype == b"cgroup2"
+    }
+
+    fn carries(&self, member: &Member) -> bool {
+        let has = |name: &String| self.options.iter().any(|option| option == name.as_bytes());
+        match self.fstype == b"cgroup2" {
+            true => member.controllers.is_empty(),
+            false => !member.controllers.is_empty() && member.controllers.iter().all(has),
+        }
+    }
+}
+
+/// Whether another mount lies over this one: on its own root, or on a directory above that it does not itself stand on.
+fn hidden(mount: &Mount, mounts: &[Mount]) -> bool {
+    let above = ancestors(mount, mounts);
+    mounts.iter().any(|other| {
+        let stacked = other.parent == mount.id && other.mount_point == mount.mount_point;
+        let over_an_ancestor = above.contains(&other.parent)
+            && !above.contains(&other.id)
+            && other.id != mount.id
+            && mount.mount_point != other.mount_point
+            && mount.mount_point.starts_with(&other.mount_point);
+        other.id != mount.id && (stacked || over_an_ancestor)
+    })
+}
+
+/// The ids of the mounts that `mount` stands on. Bounded by the table's length: a table that lies cannot make a loop.
+fn ancestors(mount: &Mount, mounts: &[Mount]) -> Vec<u64> {
+    let mut ids = Vec::new();
+    let mut id = mount.parent;
+    while ids.len() < mounts.len()
+        && let Some(parent) = mounts.iter().find(|other| other.id == id)
+    {
+        ids.push(parent.id);
+        id = parent.parent;
+    }
+    ids
+}
+
+/// `path` relative to `root`; empty when it is not below it (a cgroup namespace, or a foreign subtree).
+fn below(root: &Path, path: &Path) -> PathBuf {
+    let rest = path.strip_prefix(root).unwrap_or(Path::new(""));
+    let climbs = rest.components().any(|part| part == std::path::Component::ParentDir);
+    if climbs { PathBuf::new() } else { rest.strip_prefix("/").unwrap_or(rest).to_owned() }
+}
+
+/// The kernel writes space, tab, newline and backslash as three octal digits after a backslash.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let octal = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) if *first == b'\\' => {
+                bytes.push(byte);
+                rest = &after[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(bytes).into()
+}
+
+#[cfg(test)]
+mod tests;

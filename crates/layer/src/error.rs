@@ -76,6 +76,14 @@ pub enum Error {
         /// Why.
         why: &'static str,
     },
+    /// A file's data could not be read.
+    #[error("pack {name:?}: read its data")]
+    Unreadable {
+        /// The path in the tree.
+        name: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The packed bytes could not be written.
     #[error("write layer")]
     Write(#[source] io::Error),

@@ -47,6 +47,16 @@ impl IdMap {
         map(&self.gids, layer).ok_or_else(|| unmapped("gid", layer, &self.gids))
     }
 
+    /// The user as a layer writes it; `None` where no layer has a name for it.
+    pub fn layer_uid(&self, here: u32) -> Option<u32> {
+        unmap(&self.uids, here)
+    }
+
+    /// The group as a layer writes it; `None` where no layer has a name for it.
+    pub fn layer_gid(&self, here: u32) -> Option<u32> {
+        unmap(&self.gids, here)
+    }
+
     /// Whether ids keep their number, so that ACLs need no rewriting.
     pub fn keeps_numbers(&self) -> bool {
         self.uids.iter().chain(&self.gids).all(|range| range.layer == range.here)
@@ -57,6 +67,11 @@ fn map(ranges: &[IdRange], id: u64) -> Option<u32> {
     let id = u32::try_from(id).ok()?;
     let range = ranges.iter().find(|range| id >= range.layer && id - range.layer < range.count)?;
     Some(range.here + (id - range.layer))
+}
+
+fn unmap(ranges: &[IdRange], id: u32) -> Option<u32> {
+    let range = ranges.iter().find(|range| id >= range.here && id - range.here < range.count)?;
+    Some(range.layer + (id - range.here))
 }
 
 /// Lines of `user_namespaces(7)`: first id inside, first id outside, count.
@@ -107,6 +122,7 @@ mod tests {
         let range = IdRange { layer: 0, here: 100_000, count: 10 };
         let map = IdMap { uids: vec![range], gids: vec![range] };
         assert_eq!((map.uid(9), map.uid(10).is_err()), (Ok(100_009), true));
+        assert_eq!((map.layer_uid(100_009), map.layer_gid(9)), (Some(9), None));
         assert!(!map.keeps_numbers());
     }
 }

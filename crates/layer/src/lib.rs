@@ -1,6 +1,6 @@
 //! Turns layer tars into trees and trees into layer tars.
 //!
-//! Spec: image-spec layer.md. `docs/formats.md`, "Layer tars", pins what [`pack`] writes, byte for byte.
+//! Spec: image-spec layer.md. `docs/formats.md`, "Layer tars", pins what [`pack`](pack()) writes, byte for byte.
 //! Law: reader in, tree out. Every name goes through a [`Root`](knarr_sys::Root); nothing outside of it is opened, made
 //! or removed, whatever the tar says.
 //! Not here: where layers live, which ones there are, and when they are made durable (`store`).
@@ -12,6 +12,7 @@ pub mod compression;
 pub mod error;
 pub mod ids;
 pub mod limits;
+pub mod pack;
 mod stream;
 pub mod unpack;
 
@@ -19,4 +20,5 @@ pub use compression::{Compression, decompress};
 pub use error::{Error, HeaderFault, Refusal};
 pub use ids::{IdMap, IdRange};
 pub use limits::Limits;
+pub use pack::{PackOptions, Packed, diff, pack};
 pub use unpack::{Skipped, UnpackOptions, Unpacked, WhiteoutForm, unpack};

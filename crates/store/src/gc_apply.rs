@@ -36,6 +36,7 @@ impl Store {
         if let Err(problem) = self.finish_removals(None) {
             collected.problems.push(problem);
         }
+        self.database().settle();
         Ok(collected)
     }
 

@@ -24,10 +24,12 @@ impl Store {
             self.put_blob(document)?;
         }
         let implied = self.implied_layer(&image.layers)?;
-        self.database().write("add image", Durability::Full, |c| {
+        let record = self.database().write("add image", Durability::Full, |c| {
             insert(c, &id, &image, implied)?;
             image_find::load(c, id.as_str())?.ok_or_else(|| Error::NoSuchImage(id.to_string()).into())
-        })
+        })?;
+        self.database().settle();
+        Ok(record)
     }
 
     /// Gives the image another name; a tag moves here from whatever image has it.

@@ -83,6 +83,11 @@ pub fn stat(dir: impl AsFd, name: &CStr) -> Result<Option<Stat>> {
     }
 }
 
+/// Major and minor of a device.
+pub fn device_numbers(device: u64) -> (u32, u32) {
+    (rustix::fs::major(device), rustix::fs::minor(device))
+}
+
 /// What an open file is.
 pub fn fstat(fd: impl AsFd) -> Result<Stat> {
     rustix::fs::fstat(&fd).call(|| format!("fstat({})", Fd(&fd)))

@@ -4,7 +4,9 @@
 //! ([`Error`]); safe wrappers of rustix are preferred, `unsafe` is for what it lacks.
 //! Not here: policy. A function does one thing the kernel offers, or its emulation where the kernel is too old.
 
+pub mod access;
 pub mod at;
+pub mod bpf;
 pub mod capabilities;
 pub mod clone3;
 pub mod close_range;

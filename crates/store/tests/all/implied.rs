@@ -40,8 +40,11 @@ fn stack(store: &Store, layers: Vec<LayerRecord>) -> (ImageRecord, RootMounts) {
     (stored, mounts)
 }
 
+/// Directories, and what else is done to the tree.
+type Layer<'a> = (&'a [&'a str], &'a dyn Fn(&Path));
+
 /// The directories that the extra layer on top mends; empty where there is none.
-fn mended(dirs: &[(&[&str], &dyn Fn(&Path))]) -> Vec<String> {
+fn mended(dirs: &[Layer<'_>]) -> Vec<String> {
     let fresh = fresh();
     let layers = dirs.iter().map(|(dirs, change)| layer(&fresh.store, dirs, change)).collect();
     let (stored, mounts) = stack(&fresh.store, layers);
