@@ -62,6 +62,14 @@ pub enum Error {
         /// `exit code 1: what it wrote`, `timed out after 5 s`.
         why: String,
     },
+    /// `newuidmap` or `newgidmap` did not map the ids.
+    #[error("{program}: {why}")]
+    IdMapHelper {
+        /// Which.
+        program: String,
+        /// What it wrote, or why it could not be run.
+        why: String,
+    },
     /// The control group could not be made.
     #[error("cgroup")]
     Cgroup(#[from] knarr_cgroup::Error),
@@ -96,6 +104,9 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Error::Step { hint, .. } => *hint,
+            Error::IdMapHelper { .. } => {
+                Some("install the package uidmap, and see that /etc/subuid and /etc/subgid list the user")
+            }
             _ => None,
         }
     }

@@ -14,10 +14,14 @@ mod plan;
 mod problem;
 mod verify;
 
-pub use apply::{Created, ExecTarget, Running, Stdio, create, exec, start_at};
+pub use apply::{Created, ExecTarget, Running, State, Status, Stdio, create, exec, exec_planned, run_hooks, start_at};
 pub use error::Error;
-pub use host::Host;
+pub use host::{Host, HostCgroups};
+pub use knarr_sys::pidfd::Exit;
 pub use options::{CgroupChoice, CreateOptions, Gate, OverlayRoot, RootSource};
-pub use plan::{Plan, plan};
+pub use plan::{
+    HookKind, HookStep, Joining, Namespace, Plan, capability_names, capability_number, option_names, plan, plan_exec,
+    poststop,
+};
 pub use problem::{Problem, Problems};
 pub use verify::{Lint, verify};

@@ -2,12 +2,18 @@
 
 pub use rustix::fs::SeekFrom;
 pub use rustix::fs::{
-    AtFlags, CWD, Dev, FileType, Gid, MemfdFlags, Mode, OFlags, Stat, Uid, chmodat, chownat, fchmod, fchown, fstat,
-    fstatfs, linkat, major, makedev, memfd_create, minor, mkdirat, mknodat, openat, readlinkat, readlinkat_raw, seek,
-    statat, symlinkat, unlinkat,
+    AtFlags, CWD, Dev, Dir, FileType, Gid, MemfdFlags, Mode, OFlags, Stat, Uid, chmodat, chownat, fchmod, fchown,
+    fstat, fstatfs, linkat, major, makedev, memfd_create, minor, mkdirat, mknodat, openat, readlinkat, readlinkat_raw,
+    seek, sendfile, statat, symlinkat, unlinkat,
 };
+pub use rustix::termios::isatty as is_terminal;
 
 /// `PROC_SUPER_MAGIC`, as `fstatfs` answers on procfs.
 pub const PROC_MAGIC: u64 = 0x9fa0;
 /// `DEVPTS_SUPER_MAGIC`.
 pub const DEVPTS_MAGIC: u64 = 0x1cd1;
+
+/// `access(path, X_OK)`.
+pub fn may_execute(path: &std::ffi::CStr) -> Result<(), crate::Errno> {
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
+}

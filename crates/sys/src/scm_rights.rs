@@ -3,21 +3,22 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
+    SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, recvmsg, sendmsg,
 };
 
-use crate::error::Errno;
+use crate::error::{Call, Errno, Result};
 
 /// The two ends of a connection that keeps messages apart; both are close-on-exec.
-pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+pub fn seqpacket_pair() -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
     rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
 }
 
 /// Sends one message, with a descriptor if given. Allocates nothing.
-pub fn send(socket: impl AsFd, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+pub fn send(socket: impl AsFd, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> std::result::Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds = fd.map(|fd| [fd]);
@@ -33,7 +34,7 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Resu
 }
 
 /// Receives one message and the descriptor beside it; 0 bytes when the other end is closed.
-pub fn receive(socket: impl AsFd, into: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+pub fn receive(socket: impl AsFd, into: &mut [u8]) -> std::result::Result<(usize, Option<OwnedFd>), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let bytes = loop {
@@ -47,4 +48,48 @@ pub fn receive(socket: impl AsFd, into: &mut [u8]) -> Result<(usize, Option<Owne
         _ => None,
     });
     Ok((bytes, fd))
+}
+
+/// A socket at `path` that keeps messages apart and takes one connection at a time.
+pub fn listen(path: &Path) -> Result<OwnedFd> {
+    let words = |what: &str| format!("{what}({path:?})");
+    let socket = seqpacket().call(|| "socket(AF_UNIX, SOCK_SEQPACKET)")?;
+    let address = SocketAddrUnix::new(path).call(|| words("bind"))?;
+    bind(&socket, &address).call(|| words("bind"))?;
+    rustix::net::listen(&socket, 1).call(|| words("listen"))?;
+    Ok(socket)
+}
+
+/// Connects to a socket made by [`listen`].
+pub fn connect(path: &Path) -> Result<OwnedFd> {
+    let socket = seqpacket().call(|| "socket(AF_UNIX, SOCK_SEQPACKET)")?;
+    connect_to(socket, path)
+}
+
+/// Connects to a stream socket.
+pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .call(|| "socket(AF_UNIX, SOCK_STREAM)")?;
+    connect_to(socket, path)
+}
+
+fn connect_to(socket: OwnedFd, path: &Path) -> Result<OwnedFd> {
+    let words = || format!("connect({path:?})");
+    let address = SocketAddrUnix::new(path).call(words)?;
+    rustix::net::connect(&socket, &address).call(words)?;
+    Ok(socket)
+}
+
+fn seqpacket() -> std::result::Result<OwnedFd, Errno> {
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+}
+
+/// Waits for a connection.
+pub fn accept(listener: impl AsFd) -> std::result::Result<OwnedFd, Errno> {
+    loop {
+        match rustix::net::accept_with(&listener, SocketFlags::CLOEXEC) {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
 }

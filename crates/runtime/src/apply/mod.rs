@@ -2,13 +2,37 @@
 //!
 //! Law: the only module that touches the machine. One thread. The child allocates nothing after `clone3`.
 
+mod cgroups;
+mod child;
+mod console;
+mod copy_up;
+mod exec;
+mod hint;
+mod hook;
+mod parent;
+mod prepare;
+mod procfs;
+mod program;
+mod root;
+mod state;
+mod tree;
+mod user;
+mod wire;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use knarr_cgroup::Cgroup;
-use knarr_spec::runtime::{LinuxSeccomp, Process};
+use knarr_sys::{pidfd, scm_rights};
 
-use crate::{Error, Plan};
+pub use exec::{ExecTarget, exec, exec_planned};
+pub use state::{State, Status};
+
+use crate::plan::{HookStep, Sync};
+use crate::{Error, Plan, verify};
+use parent::{Failing, FailingCall};
+use prepare::{Made, Prepared};
+use wire::Message;
 
 /// The program's descriptors 0, 1 and 2; `None` passes on the caller's own. A program with a terminal gets that instead.
 #[derive(Debug, Default)]
@@ -26,9 +50,10 @@ pub struct Stdio {
 pub struct Created {
     pid: u32,
     pidfd: OwnedFd,
+    socket: OwnedFd,
     console: Option<OwnedFd>,
-    cgroup: Option<Cgroup>,
-    notes: Vec<String>,
+    made: Made,
+    plan: Plan,
 }
 
 impl Created {
@@ -49,17 +74,54 @@ impl Created {
 
     /// The control group made for it.
     pub fn cgroup(&self) -> Option<&Cgroup> {
-        self.cgroup.as_ref()
+        self.made.cgroup.as_ref()
     }
 
     /// What could not be had and was not asked for, in sentences for the user.
     pub fn notes(&self) -> &[String] {
-        &self.notes
+        &self.made.notes
     }
 
-    /// Lets the init execute the program. An error of the program itself carries exit code 126 or 127.
-    pub fn start(self) -> Result<Running, Error> {
-        Ok(Running { pid: self.pid, pidfd: self.pidfd, console: self.console, cgroup: self.cgroup })
+    /// Its state as runtime.md has it.
+    pub fn state(&self) -> State {
+        State::of(&self.plan, self.pid, Status::Created)
+    }
+
+    /// Lets the init execute the program, and runs the poststart hooks. An error of the program itself carries exit code
+    /// 126 or 127. After an error nothing of the container is left.
+    pub fn start(mut self) -> Result<Running, Error> {
+        match self.go() {
+            Ok(()) => {
+                let cgroup = self.made.cgroup.take();
+                Ok(Running { pid: self.pid, pidfd: self.pidfd, console: self.console, cgroup })
+            }
+            Err(error) => {
+                child::put_down(&self.pidfd);
+                self.made.undo();
+                Err(error)
+            }
+        }
+    }
+
+    /// Kills the init and takes back what was made for it.
+    pub fn abandon(mut self) {
+        child::put_down(&self.pidfd);
+        self.made.undo();
+    }
+
+    fn go(&mut self) -> Result<(), Error> {
+        let said = wire::say(&self.socket, Sync::Start, None);
+        heard_start(&self.plan, &self.socket)?;
+        said.failing("start the container", "sendmsg()")?;
+        run_hooks(&self.plan.poststart, &State::of(&self.plan, self.pid, Status::Running))
+    }
+}
+
+/// The socket closes when the program is executed; before that it carries why it was not.
+fn heard_start(plan: &Plan, socket: &OwnedFd) -> Result<(), Error> {
+    match wire::hear(socket).failing("wait for the program", "recvmsg()")? {
+        Message::Closed => Ok(()),
+        other => Err(parent::failure(plan, other)),
     }
 }
 
@@ -76,35 +138,43 @@ pub struct Running {
     pub cgroup: Option<Cgroup>,
 }
 
-/// The container a process joins.
-#[derive(Clone, Debug, Default)]
-pub struct ExecTarget {
-    /// The container's init.
-    pub pid: u32,
-    /// Its control group's directories, as [`Cgroup::directories`].
-    pub cgroup: Option<Cgroup>,
-    /// The container's profile.
-    pub seccomp: Option<LinuxSeccomp>,
-    /// Kill the process when the one that made it dies.
-    pub pdeathsig: bool,
-    /// How many descriptors from 3 on the program keeps.
-    pub preserve_fds: u32,
+impl Running {
+    /// Waits for its end and reaps it; it must be our child.
+    pub fn wait(&self) -> Result<pidfd::Exit, Error> {
+        pidfd::wait(&self.pidfd).failing_call(|| "wait for the container".into())
+    }
 }
 
-/// Makes the container; its init waits before the program is executed.
+/// Makes the container; its init waits before the program is executed. After an error nothing of it is left.
 pub fn create(plan: &Plan, stdio: Stdio) -> Result<Created, Error> {
-    let _ = stdio;
-    Err(Error::Status { id: plan.id.clone(), status: "not running" })
+    verify(plan).map_err(Error::Plan)?;
+    let prepared = Prepared::new(plan, stdio)?;
+    let mut made = Made::default();
+    match parent::bring_up(plan, prepared, &mut made) {
+        Ok(ready) => Ok(Created {
+            pid: ready.pid,
+            pidfd: ready.pidfd,
+            socket: ready.socket,
+            console: ready.console,
+            made,
+            plan: plan.clone(),
+        }),
+        Err(error) => {
+            made.undo();
+            Err(error)
+        }
+    }
 }
 
-/// Runs one more program in a container.
-pub fn exec(target: &ExecTarget, process: &Process, stdio: Stdio) -> Result<Running, Error> {
-    let _ = (target, process, stdio);
-    Err(Error::Status { id: String::new(), status: "not running" })
+/// Runs hooks one after the other in our own namespaces, up to the first that fails.
+pub fn run_hooks(hooks: &[HookStep], state: &State) -> Result<(), Error> {
+    hooks.iter().try_for_each(|step| hook::run(step, state))
 }
 
-/// Starts a container whose init waits on a socket ([`Gate::Socket`](crate::Gate::Socket)).
-pub fn start_at(socket: &Path) -> Result<(), Error> {
-    let _ = socket;
-    Err(Error::Status { id: String::new(), status: "not running" })
+/// Starts a container whose init waits on a socket ([`Gate::Socket`](crate::Gate::Socket)). The plan gives the words of an
+/// error; its poststart hooks are the caller's to run, who knows what must happen when one fails.
+pub fn start_at(plan: &Plan, socket: &Path) -> Result<(), Error> {
+    let connection = scm_rights::connect(socket).failing_call(|| "start the container".into())?;
+    wire::say(&connection, Sync::Start, None).failing("start the container", "sendmsg()")?;
+    heard_start(plan, &connection)
 }

@@ -4,30 +4,167 @@
 //! Law: reads no file, calls no syscall, never fails halfway: a complete `Plan`, or every problem found.
 //! Not here: doing the steps (`apply`), checking their order (`verify`).
 
-use std::fmt;
+mod build;
+mod cgroup;
+mod device;
+mod exec;
+mod hook;
+pub(crate) mod mount;
+mod namespace;
+mod process;
+mod root;
+pub(crate) mod step;
+mod sysctl;
+pub(crate) mod words;
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::path::PathBuf;
 
 use knarr_spec::runtime::Spec;
 
-use crate::{CreateOptions, Host, Problems};
+pub(crate) use build::{Build, id_ranges};
+pub use exec::{Joining, plan_exec};
+pub use hook::poststop;
+pub use mount::option_names;
+pub use process::{capability_names, capability_number};
+pub use step::{HookKind, HookStep, Namespace, ParentStep, Step, Sync};
+
+use crate::{CreateOptions, Gate, Host, Problem, Problems};
+
+/// The program the container runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// As in the document, for messages.
+    pub name: String,
+    /// Where it is looked for, in order.
+    pub candidates: Vec<CString>,
+    /// Its arguments; the first is its name.
+    pub arguments: Vec<CString>,
+    /// Its environment.
+    pub environment: Vec<CString>,
+}
+
+/// What hooks, agents and `state` are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// `ociVersion`.
+    pub version: String,
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The container's annotations.
+    pub annotations: HashMap<String, String>,
+    /// `listenerMetadata`.
+    pub seccomp_metadata: String,
+}
 
 /// What will be done, by whom and in which order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The container's id.
+    /// The container's id; for a process that joins, empty.
     pub id: String,
     /// The program gets a pseudoterminal; its master is handed to the caller.
     pub terminal: bool,
+    /// The parent's steps.
+    pub parent: Vec<ParentStep>,
+    /// The child's steps.
+    pub child: Vec<Step>,
+    /// Hooks in our own namespaces after the program runs.
+    pub poststart: Vec<HookStep>,
+    /// The program.
+    pub program: Program,
+    /// What others are told.
+    pub identity: Identity,
+    /// What the configuration asks for that will be left out, in sentences.
+    pub notes: Vec<String>,
 }
+
+/// Versions of the document this code was written for: 1.0.0 up to before this one.
+const VERSION_AFTER: (u64, u64) = (1, 4);
 
 /// The plan of a container's init.
 pub fn plan(spec: &Spec, host: &Host, options: &CreateOptions) -> Result<Plan, Problems> {
-    let _ = host;
-    let terminal = spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
-    Ok(Plan { id: options.id.clone(), terminal })
+    let mut build = Build::new(host, options);
+    check_version(&mut build, spec.version());
+    check_id(&mut build, &options.id);
+    let empty = Default::default();
+    let linux = spec.linux().as_ref().unwrap_or(&empty);
+    let Some(process) = spec.process() else {
+        return Err(Problems(vec![Problem::Missing { at: "process".into() }]));
+    };
+    build.identity(spec, linux);
+
+    // First, while the child still has our ids: later it might lack the right to move.
+    cgroup::join(&mut build, linux);
+    namespace::begin(&mut build, linux);
+    namespace::enter(&mut build, linux);
+    build.keyring(options);
+    process::oom_score(&mut build, process);
+    namespace::names(&mut build, spec);
+    sysctl::plan(&mut build, linux);
+    root::mounts(&mut build, spec, linux, process);
+    hook::before_pivot(&mut build, spec);
+    root::pivot(&mut build, spec, linux);
+    process::attributes(&mut build, process);
+    process::memory_policy(&mut build, linux);
+    process::personality(&mut build, linux);
+    process::become_user(&mut build, process);
+    build.gate();
+    hook::start_container(&mut build, spec);
+    process::confine(&mut build, process, linux.seccomp().as_ref());
+    build.program(process);
+    build.finish(process.terminal().unwrap_or(false))
 }
 
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "container {}", self.id)
+/// Spec: config.md "Specification version"; SemVer, so any 1.x up to what is known.
+fn check_version(build: &mut Build<'_>, version: &str) {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<Option<u64>> = core.split('.').map(|n| n.parse().ok()).collect();
+    let known = matches!(numbers[..], [Some(1), Some(minor), Some(_)] if (1, minor) < VERSION_AFTER);
+    if !known {
+        let rule = "must be a version from 1.0.0 to 1.3";
+        build.problems.push(Problem::Invalid { at: "ociVersion".into(), value: version.into(), rule });
+    }
+}
+
+/// The longest id: it becomes a file name.
+const ID_BYTES_MAX: usize = 255;
+
+fn check_id(build: &mut Build<'_>, id: &str) {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
+    if id.is_empty() || id == "." || id == ".." || id.len() > ID_BYTES_MAX || !id.chars().all(allowed) {
+        let rule = "must be 1 to 255 of the characters A-Z a-z 0-9 _ + - . and not . or ..";
+        build.problems.push(Problem::Invalid { at: "id".into(), value: id.into(), rule });
+    }
+}
+
+impl Build<'_> {
+    fn identity(&mut self, spec: &Spec, linux: &knarr_spec::runtime::Linux) {
+        self.plan.id = self.options.id.clone();
+        self.plan.identity = Identity {
+            version: spec.version().clone(),
+            bundle: self.options.bundle.clone(),
+            annotations: spec.annotations().clone().unwrap_or_default(),
+            seccomp_metadata: linux.seccomp().as_ref().and_then(|s| s.listener_metadata().clone()).unwrap_or_default(),
+        };
+        self.label = linux.mount_label().clone().filter(|label| !label.is_empty());
+    }
+
+    fn keyring(&mut self, options: &CreateOptions) {
+        if !options.no_new_keyring
+            && let Some(name) = self.c_string("id", format!("_ses.{}", options.id).as_ref())
+        {
+            self.child.push(Step::SessionKeyring(name));
+        }
+    }
+
+    /// The start may come from another process, through a socket.
+    fn gate(&mut self) {
+        if let Gate::Socket(path) = &self.options.gate {
+            self.before_clone.push(ParentStep::BindGate { path: path.clone() });
+        }
+        self.child.push(Step::Say(Sync::Ready));
+        self.after_clone.push(ParentStep::Wait(Sync::Ready));
+        self.child.push(Step::Wait(Sync::Start));
     }
 }

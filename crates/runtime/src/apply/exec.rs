@@ -1,0 +1,99 @@
+//! One more process in a container.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use knarr_cgroup::{Cgroup, Layout};
+use knarr_spec::runtime::{LinuxSeccomp, Process};
+use knarr_sys::fs::{self, Mode, OFlags};
+use knarr_sys::pidfd;
+
+use super::parent::{self, Failing, FailingCall};
+use super::prepare::{Made, Prepared};
+use super::{Running, Stdio, heard_start, wire};
+use crate::plan::{Joining, Namespace, Step, Sync, plan_exec};
+use crate::{CreateOptions, Error, Host, Plan, verify};
+
+/// The container a process joins.
+#[derive(Clone, Debug, Default)]
+pub struct ExecTarget {
+    /// The container's init.
+    pub pid: u32,
+    /// Its control group; the process joins it.
+    pub cgroup: Option<Cgroup>,
+    /// The container's profile.
+    pub seccomp: Option<LinuxSeccomp>,
+    /// Kill the process when the one that made it dies.
+    pub pdeathsig: bool,
+    /// How many descriptors from 3 on the program keeps.
+    pub preserve_fds: u32,
+}
+
+/// Runs one more program in a container.
+pub fn exec(target: &ExecTarget, process: &Process, stdio: Stdio) -> Result<Running, Error> {
+    let namespaces = differing(target.pid)?;
+    let options = CreateOptions {
+        id: target.pid.to_string(),
+        pdeathsig: target.pdeathsig,
+        preserve_fds: target.preserve_fds,
+        ..CreateOptions::default()
+    };
+    let joining =
+        Joining { namespaces: &namespaces, seccomp: target.seccomp.as_ref(), cgroup: target.cgroup.is_some() };
+    let plan = plan_exec(&joining, process, &Host::probe(), &options)?;
+    exec_planned(&plan, target, stdio)
+}
+
+/// The same with a plan made before.
+pub fn exec_planned(plan: &Plan, target: &ExecTarget, stdio: Stdio) -> Result<Running, Error> {
+    verify(plan).map_err(Error::Plan)?;
+    let mut prepared = Prepared::new(plan, stdio)?;
+    let process = pidfd::open(target.pid).failing_call(|| "join the container".into())?;
+    if plan.child.contains(&Step::ContainerRoot) {
+        prepared.target_root = Some(open(&format!("/proc/{}/root", target.pid), OFlags::PATH)?);
+    }
+    let handle = process.try_clone().map_err(|_| knarr_sys::Errno::MFILE);
+    prepared.namespaces.push((Namespace::Pid, handle.failing("join the container", "fcntl(F_DUPFD_CLOEXEC)")?));
+    prepared.target = Some(process);
+    if let Some(cgroup) = &target.cgroup {
+        prepared.enter(&Layout::discover()?, cgroup)?;
+    }
+    let ready = parent::bring_up(plan, prepared, &mut Made::default())?;
+    let said = wire::say(&ready.socket, Sync::Start, None);
+    if let Err(error) = heard_start(plan, &ready.socket) {
+        super::child::put_down(&ready.pidfd);
+        return Err(error);
+    }
+    said.failing("start the process", "sendmsg()")?;
+    Ok(Running { pid: ready.pid, pidfd: ready.pidfd, console: ready.console, cgroup: None })
+}
+
+/// The namespaces of a process that are not ours.
+fn differing(pid: u32) -> Result<Vec<Namespace>, Error> {
+    let mut kinds = Vec::new();
+    for kind in Namespace::ALL {
+        let of = |who: &str| inode(&format!("/proc/{who}/ns/{}", kind.proc_name()));
+        match (of(&pid.to_string()), of("self")) {
+            (Ok(theirs), Ok(ours)) if theirs == ours => {}
+            // A kernel without this kind.
+            (Err(knarr_sys::Errno::NOENT), Err(_)) => {}
+            (Err(knarr_sys::Errno::NOENT), _) => {
+                return Err(Error::Status { id: format!("of process {pid}"), status: "not running" });
+            }
+            (theirs, _) => {
+                theirs.failing_with(|| format!("look at the {} namespace of process {pid}", kind.name()))?;
+                kinds.push(kind);
+            }
+        }
+    }
+    Ok(kinds)
+}
+
+fn inode(path: &str) -> Result<(u64, u64), knarr_sys::Errno> {
+    let stat = fs::statat(fs::CWD, Path::new(path), fs::AtFlags::empty())?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+fn open(path: &str, flags: OFlags) -> Result<OwnedFd, Error> {
+    fs::openat(fs::CWD, Path::new(path), flags | OFlags::CLOEXEC, Mode::empty()).failing_with(|| format!("open {path}"))
+}

@@ -1,0 +1,105 @@
+//! Hooks: programs told the container's state on their standard input.
+//!
+//! Spec: config.md "POSIX-platform Hooks".
+
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio as Pipe};
+use std::time::Duration;
+
+use knarr_sys::clone3::{CloneOptions, clone3};
+use knarr_sys::pidfd::{self, Exit};
+use knarr_sys::{Errno, execve, fs, io, sigaction};
+
+use super::child::put_down;
+use super::parent::{Failing, FailingCall};
+use super::prepare::{Prepared, rewrite};
+use super::state::State;
+use super::tree;
+use super::wire::Trouble;
+use crate::Error;
+use crate::plan::step::HookStep;
+
+/// How much of what a failed hook wrote is repeated.
+const STDERR_BYTES_MAX: usize = 1024;
+
+/// Runs a hook in our own namespaces.
+pub(crate) fn run(step: &HookStep, state: &State) -> Result<(), Error> {
+    let failed =
+        |why: String| Error::Hook { kind: step.kind.name(), path: step.path.to_string_lossy().into_owned(), why };
+    let memory =
+        |name| fs::memfd_create(name, fs::MemfdFlags::CLOEXEC).failing("make a file in memory", "memfd_create()");
+    let (input, errors) = (memory("hook-state")?, memory("hook-errors")?);
+    rewrite(&input, state.to_json().as_bytes()).failing("tell a hook the state", "write()")?;
+    let shared = errors.try_clone().map_err(|error| failed(error.to_string()))?;
+    let mut command = Command::new(tree::os(&step.path));
+    command.env_clear().envs(step.environment.iter().filter_map(|entry| split(entry.to_bytes())));
+    command.args(step.arguments.iter().skip(1).map(|argument| tree::os(argument)));
+    if let Some(name) = step.arguments.first() {
+        command.arg0(tree::os(name));
+    }
+    command.stdin(input).stdout(Pipe::null()).stderr(shared).current_dir(existing(&state.bundle));
+    let child = command.spawn().map_err(|error| failed(error.to_string()))?;
+    let handle = pidfd::open(child.id()).failing_call(|| "watch a hook".into())?;
+    match wait(&handle, step.timeout_s) {
+        Some(Exit::Code(0)) => Ok(()),
+        Some(exit) => Err(failed(with_words(&exit.to_string(), &errors))),
+        None => Err(failed(format!("killed after {} s", step.timeout_s.unwrap_or(0)))),
+    }
+}
+
+fn existing(bundle: &Path) -> &Path {
+    if bundle.is_dir() { bundle } else { Path::new("/") }
+}
+
+fn split(entry: &[u8]) -> Option<(&std::ffi::OsStr, &std::ffi::OsStr)> {
+    use std::os::unix::ffi::OsStrExt;
+    let at = entry.iter().position(|&b| b == b'=')?;
+    let os = std::ffi::OsStr::from_bytes;
+    Some((os(&entry[..at]), os(&entry[at + 1..])))
+}
+
+/// Waits; after the timeout the hook is killed and `None` returned.
+fn wait(handle: &OwnedFd, timeout_s: Option<u64>) -> Option<Exit> {
+    match pidfd::ended_within(handle, timeout_s.map(Duration::from_secs)) {
+        Ok(true) => pidfd::wait(handle).ok(),
+        _ => {
+            put_down(handle);
+            None
+        }
+    }
+}
+
+fn with_words(exit: &str, errors: &OwnedFd) -> String {
+    let mut bytes = vec![0; STDERR_BYTES_MAX];
+    let length = fs::seek(errors, fs::SeekFrom::Start(0)).and_then(|_| io::read(errors, &mut bytes)).unwrap_or(0);
+    let text = String::from_utf8_lossy(&bytes[..length]);
+    match text.trim() {
+        "" => exit.to_owned(),
+        text => format!("{exit}: {text}"),
+    }
+}
+
+/// Runs a hook as a child of the container's init, in its namespaces; prepared before the clone.
+pub(crate) fn run_in_child(prepared: &Prepared, index: usize, step: &HookStep) -> Result<(), Trouble> {
+    let (_, arguments, environment) = prepared.hooks.iter().find(|(of, ..)| *of == index).ok_or(Errno::BADF)?;
+    let state = prepared.state.as_ref().ok_or(Errno::BADF)?;
+    fs::seek(state, fs::SeekFrom::Start(0))?;
+    let process = clone3(&CloneOptions::default(), || {
+        sigaction::reset();
+        let _ = io::dup2_stdin(state);
+        let _ = execve::execve(&step.path, arguments, environment);
+        EXIT_NOT_EXECUTED
+    })?;
+    match wait(&process.pidfd, step.timeout_s) {
+        Some(Exit::Code(0)) => Ok(()),
+        Some(Exit::Code(EXIT_NOT_EXECUTED)) => Err(Trouble::new(Errno::NOENT, "it could not be executed")),
+        Some(Exit::Code(_)) => Err(Trouble::new(Errno::CANCELED, "it failed")),
+        Some(Exit::Signal(_)) => Err(Trouble::new(Errno::CANCELED, "a signal killed it")),
+        None => Err(Trouble::new(Errno::TIMEDOUT, "it took too long and was killed")),
+    }
+}
+
+/// As the shells say it.
+const EXIT_NOT_EXECUTED: i32 = 127;

@@ -1,0 +1,266 @@
+//! The parent's half: clone, and what follows until the child is ready.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::Command;
+
+use knarr_sys::clone3::{self, CloneOptions};
+use knarr_sys::fs::{self, Mode, OFlags};
+use knarr_sys::setns::setns;
+use knarr_sys::{Errno, pidfd, scm_rights};
+
+use super::child::{self, Child, put_down};
+use super::prepare::{Made, Prepared, rewrite};
+use super::state::{State, Status};
+use super::wire::{self, Message};
+use super::{hook, tree};
+use crate::Error;
+use crate::plan::step::{IdMapWriter, IdMaps, IdRange};
+use crate::plan::{Namespace, ParentStep, Plan, Step, Sync};
+
+/// Turns a failed call into an error with the purpose beside it.
+pub(crate) trait Failing<T> {
+    fn failing(self, what: &str, call: &str) -> Result<T, Error>;
+    fn failing_with(self, what: impl FnOnce() -> String) -> Result<T, Error>;
+}
+
+impl<T> Failing<T> for Result<T, Errno> {
+    fn failing(self, what: &str, call: &str) -> Result<T, Error> {
+        self.map_err(|errno| Error::Parent { what: what.into(), source: knarr_sys::Error::new(call, errno) })
+    }
+
+    fn failing_with(self, what: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(|errno| {
+            let what = what();
+            Error::Parent { source: knarr_sys::Error::new(format!("({what})"), errno), what }
+        })
+    }
+}
+
+/// The same where the call is known already.
+pub(crate) trait FailingCall<T> {
+    fn failing_call(self, what: impl FnOnce() -> String) -> Result<T, Error>;
+}
+
+impl<T> FailingCall<T> for knarr_sys::Result<T> {
+    fn failing_call(self, what: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(|source| Error::Parent { what: what(), source })
+    }
+}
+
+/// The child once it is ready.
+pub(crate) struct Ready {
+    pub pid: u32,
+    pub pidfd: OwnedFd,
+    pub socket: OwnedFd,
+    pub console: Option<OwnedFd>,
+}
+
+/// Clones the child and takes it to the gate; kills it when that fails.
+pub(crate) fn bring_up(plan: &Plan, mut prepared: Prepared, made: &mut Made) -> Result<Ready, Error> {
+    for step in &plan.parent {
+        prepared.step(made, step)?;
+    }
+    if let Some(agent) = &mut prepared.agent {
+        agent.buffer = vec![0; State::of(plan, 0, Status::Created).seccomp_message(plan).len() + PID_DIGITS];
+    }
+    let mut ready = clone(plan, &mut prepared)?;
+    match after_clone(plan, &prepared, made, &mut ready) {
+        Ok(()) => Ok(ready),
+        Err(error) => {
+            let exit = put_down(&ready.pidfd);
+            Err(match (error, exit) {
+                (Error::InitDied { .. }, Some(exit)) => Error::InitDied { status: exit.to_string() },
+                (error, _) => error,
+            })
+        }
+    }
+}
+
+/// Digits a process id has at most (the kernel's limit is 2²²).
+const PID_DIGITS: usize = 7;
+
+fn clone(plan: &Plan, prepared: &mut Prepared) -> Result<Ready, Error> {
+    let step = plan.parent.iter().find_map(|step| match step {
+        ParentStep::Clone { new, around } => Some((new, around)),
+        _ => None,
+    });
+    let (new, around) = step.ok_or_else(|| Error::Plan(Vec::new()))?;
+    let (ours, theirs) = scm_rights::seqpacket_pair().failing("make a socket pair", "socketpair()")?;
+    let own = around.iter().map(|kind| own_namespace(*kind)).collect::<Result<Vec<_>, _>>()?;
+    let flags = new.iter().fold(0, |flags, kind| flags | kind.flag());
+    for kind in around {
+        let joined = prepared.namespaces.iter().find(|(of, _)| of == kind).map(|(_, fd)| fd);
+        joined
+            .ok_or(Errno::BADF)
+            .and_then(|fd| setns(fd, kind.flag()))
+            .failing_with(|| format!("join the {} namespace", kind.name()))?;
+    }
+    let into_cgroup = prepared.into_cgroup.take();
+    let options = CloneOptions { flags, into_cgroup: into_cgroup.as_ref().map(AsFd::as_fd) };
+    let cloned = clone3::clone3(&options, || {
+        let child = Child {
+            plan,
+            prepared,
+            socket: theirs,
+            root: None,
+            mounts_used: 0,
+            terminal: None,
+            covers: tree::Covers::default(),
+            program: 0,
+        };
+        child::run(child, 0)
+    });
+    for (kind, fd) in around.iter().zip(own) {
+        setns(&fd, kind.flag()).failing_with(|| format!("return to our {} namespace", kind.name()))?;
+    }
+    let child = cloned.failing_call(|| "make the container's first process".into())?;
+    Ok(Ready { pid: child.pid, pidfd: child.pidfd, socket: ours, console: None })
+}
+
+fn own_namespace(kind: Namespace) -> Result<OwnedFd, Error> {
+    let path = format!("/proc/self/ns/{}", kind.proc_name());
+    let opened = fs::openat(fs::CWD, Path::new(&path), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    opened.failing_with(|| format!("open {path}"))
+}
+
+fn after_clone(plan: &Plan, prepared: &Prepared, made: &mut Made, ready: &mut Ready) -> Result<(), Error> {
+    let adopts = plan.parent.contains(&ParentStep::AdoptGrandchild);
+    if !adopts {
+        tell_state(plan, prepared, ready.pid)?;
+    }
+    for (index, step) in plan.parent.iter().enumerate() {
+        let what = || format!("step {} of {}: {step}", index + 1, plan.parent.len());
+        match step {
+            ParentStep::MapIds { maps, writer } => map_ids(ready.pid, maps, *writer)?,
+            ParentStep::Say(sync) => {
+                if wire::say(&ready.socket, *sync, None).is_err() {
+                    // It is gone; it may have said why.
+                    listen(plan, ready, *sync)?;
+                }
+            }
+            ParentStep::Wait(sync) => ready.console = listen(plan, ready, *sync)?,
+            ParentStep::AdoptGrandchild => {
+                adopt(plan, ready)?;
+                tell_state(plan, prepared, ready.pid)?;
+            }
+            ParentStep::Hook(step) => {
+                hook::run(step, &State::of(plan, ready.pid, Status::Creating))?;
+            }
+            ParentStep::OomScore(score) => {
+                let path = format!("/proc/{}/oom_score_adj", ready.pid);
+                oom_score(&path, *score, made).failing_with(what)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Below what we have ourselves only the privileged may go; that is worth a note where there is no such privilege to be had.
+fn oom_score(path: &str, score: i32, made: &mut Made) -> Result<(), Errno> {
+    let file = fs::openat(fs::CWD, Path::new(path), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    super::procfs::check(&file)?;
+    match knarr_sys::io::write(&file, score.to_string().as_bytes()) {
+        Err(Errno::ACCESS) => {
+            made.notes.push(format!("oom_score_adj {score} is lower than our own and was not set"));
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Hooks and the agent in the child read who it is from files we fill now.
+fn tell_state(plan: &Plan, prepared: &Prepared, pid: u32) -> Result<(), Error> {
+    let state = State::of(plan, pid, Status::Created);
+    if let Some(file) = &prepared.state {
+        rewrite(file, state.to_json().as_bytes()).failing("tell hooks the state", "write()")?;
+    }
+    if let Some(agent) = &prepared.agent {
+        let message = state.seccomp_message(plan);
+        rewrite(&agent.message, message.as_bytes()).failing("tell the agent the state", "write()")?;
+    }
+    Ok(())
+}
+
+/// Waits for a sync point; what else comes is an error.
+fn listen(plan: &Plan, ready: &Ready, sync: Sync) -> Result<Option<OwnedFd>, Error> {
+    match wire::hear(&ready.socket).failing("wait for the child", "recvmsg()")? {
+        Message::Sync { number, fd } if number == sync as u8 => Ok(fd),
+        other => Err(failure(plan, other)),
+    }
+}
+
+fn adopt(plan: &Plan, ready: &mut Ready) -> Result<(), Error> {
+    match wire::hear(&ready.socket).failing("wait for the child", "recvmsg()")? {
+        Message::Process { pid, pidfd: Some(pidfd) } => {
+            let between = std::mem::replace(&mut ready.pidfd, pidfd);
+            ready.pid = pid;
+            pidfd::wait(&between).failing_call(|| "wait for the process in between".into())?;
+            Ok(())
+        }
+        other => Err(failure(plan, other)),
+    }
+}
+
+/// The child's numbers in words.
+pub(crate) fn failure(plan: &Plan, message: Message) -> Error {
+    let Message::Failed { step, errno, note } = message else {
+        return Error::InitDied { status: "it said nothing".into() };
+    };
+    match plan.child.get(step) {
+        Some(Step::FindProgram | Step::Execute) => Error::Program { name: plan.program.name.clone(), errno },
+        Some(Step::Hook(hook)) => Error::Hook {
+            kind: hook.kind.name(),
+            path: hook.path.to_string_lossy().into_owned(),
+            why: note.unwrap_or_else(|| errno.to_string()),
+        },
+        Some(what) => Error::Step {
+            number: step + 1,
+            total: plan.child.len(),
+            what: what.to_string(),
+            errno,
+            note,
+            hint: super::hint::hint(what, errno),
+        },
+        None => Error::InitDied { status: errno.to_string() },
+    }
+}
+
+/// Gives the ids of a user namespace their meaning outside.
+pub(crate) fn map_ids(pid: u32, maps: &IdMaps, writer: IdMapWriter) -> Result<(), Error> {
+    let lists = [("uid_map", "newuidmap", &maps.users), ("gid_map", "newgidmap", &maps.groups)];
+    if writer == IdMapWriter::DirectWithoutGroups {
+        write_file(&format!("/proc/{pid}/setgroups"), "deny")?;
+    }
+    for (file, helper, ranges) in lists {
+        match writer {
+            IdMapWriter::Helpers => run_helper(helper, pid, ranges)?,
+            _ => write_file(&format!("/proc/{pid}/{file}"), &lines(ranges))?,
+        }
+    }
+    Ok(())
+}
+
+fn lines(ranges: &[IdRange]) -> String {
+    ranges.iter().map(|r| format!("{} {} {}\n", r.inside, r.outside, r.count)).collect()
+}
+
+fn write_file(path: &str, text: &str) -> Result<(), Error> {
+    let file = fs::openat(fs::CWD, Path::new(path), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    let written = file.and_then(|file| knarr_sys::io::write(&file, text.as_bytes()));
+    written.map(drop).failing(&format!("write {:?} to {path}", text.trim_end()), &format!("write({path:?})"))
+}
+
+fn run_helper(program: &str, pid: u32, ranges: &[IdRange]) -> Result<(), Error> {
+    let numbers = ranges.iter().flat_map(|r| [r.inside, r.outside, r.count]).map(|n| n.to_string());
+    let output = Command::new(program).arg(pid.to_string()).args(numbers).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Err(Error::IdMapHelper { program: program.into(), why })
+        }
+        Err(error) => Err(Error::IdMapHelper { program: program.into(), why: error.to_string() }),
+    }
+}

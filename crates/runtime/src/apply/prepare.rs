@@ -1,0 +1,242 @@
+//! Opens and makes, before the clone, all that the child will need.
+//!
+//! Law: what is made here is undone when a later part fails: descriptors by dropping them, the control group by [`Made`].
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use knarr_cgroup::{Cgroup, Controllers, Layout, Version};
+use knarr_spec::runtime::LinuxResources;
+use knarr_sys::clone3::{CloneOptions, clone3};
+use knarr_sys::execve::Strings;
+use knarr_sys::fs::{self, MemfdFlags, Mode, OFlags};
+use knarr_sys::mount::{self, MountAttr};
+use knarr_sys::setns::flag;
+use knarr_sys::{Errno, scm_rights};
+
+use super::child::put_down;
+use super::parent::{Failing, FailingCall, map_ids};
+use super::{Stdio, procfs};
+use crate::Error;
+use crate::plan::mount::bits;
+use crate::plan::step::{IdMapWriter, IdMaps};
+use crate::plan::{Namespace, ParentStep, Plan, Step};
+
+/// The seccomp agent: where the listener goes, and what is said with it.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub socket: OwnedFd,
+    /// The container process state, written when the process id is known.
+    pub message: OwnedFd,
+    /// Room for it, so that the child need not allocate.
+    pub buffer: Vec<u8>,
+}
+
+/// Everything the child takes with it.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub stdio: Stdio,
+    pub arguments: Strings,
+    pub environment: Strings,
+    pub namespaces: Vec<(Namespace, OwnedFd)>,
+    /// Opened mounts in the order the child uses them.
+    pub mounts: Vec<Option<OwnedFd>>,
+    /// The version 2 group clone3 begins in.
+    pub into_cgroup: Option<OwnedFd>,
+    /// Files the child writes itself into.
+    pub cgroup_entries: Vec<OwnedFd>,
+    /// The group's directories by controllers.
+    pub cgroup_dirs: Vec<(CString, CString)>,
+    pub proc: Option<OwnedFd>,
+    pub gate: Option<OwnedFd>,
+    pub agent: Option<Agent>,
+    /// The state document hooks of the child read.
+    pub state: Option<OwnedFd>,
+    /// Arguments and environment of each hook of the child, by step.
+    pub hooks: Vec<(usize, Strings, Strings)>,
+    /// A process of the container that is joined, and its root.
+    pub target: Option<OwnedFd>,
+    pub target_root: Option<OwnedFd>,
+}
+
+/// What was made for the container and must go when it cannot be.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    pub cgroup: Option<Cgroup>,
+    pub gate: Option<std::path::PathBuf>,
+    pub notes: Vec<String>,
+}
+
+impl Made {
+    /// Takes it all back; nothing that fails here could be told to anybody.
+    pub fn undo(&mut self) {
+        if let Some(cgroup) = self.cgroup.take() {
+            let _ = cgroup.remove();
+        }
+        if let Some(path) = self.gate.take() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Prepared {
+    /// What every child needs, whoever it is.
+    pub fn new(plan: &Plan, stdio: Stdio) -> Result<Prepared, Error> {
+        let hook_strings = plan.child.iter().enumerate().filter_map(|(index, step)| match step {
+            Step::Hook(hook) => {
+                let (arguments, environment) = (hook.arguments.clone(), hook.environment.clone());
+                Some((index, Strings::new(arguments), Strings::new(environment)))
+            }
+            _ => None,
+        });
+        let hooks: Vec<_> = hook_strings.collect();
+        let state = if hooks.is_empty() { None } else { Some(memory("hook-state")?) };
+        let writes = |step: &Step| matches!(step, Step::WriteProc(_) | Step::ExecLabel(_) | Step::NewClocks { .. });
+        let proc = match plan.child.iter().any(writes) {
+            true => Some(procfs::open().failing("open /proc", "open(\"/proc\", O_PATH|O_DIRECTORY)")?),
+            false => None,
+        };
+        Ok(Prepared {
+            stdio,
+            arguments: Strings::new(plan.program.arguments.clone()),
+            environment: Strings::new(plan.program.environment.clone()),
+            namespaces: Vec::new(),
+            mounts: Vec::new(),
+            into_cgroup: None,
+            cgroup_entries: Vec::new(),
+            cgroup_dirs: Vec::new(),
+            proc,
+            gate: None,
+            agent: None,
+            state,
+            hooks,
+            target: None,
+            target_root: None,
+        })
+    }
+
+    /// Does the parent's step, if it is one of those before the clone.
+    pub fn step(&mut self, made: &mut Made, step: &ParentStep) -> Result<(), Error> {
+        match step {
+            ParentStep::OpenNamespace { kind, path } => self.namespaces.push((*kind, open_namespace(path)?)),
+            ParentStep::MakeCgroup { path, resources, required } => self.cgroup(made, path, resources, *required)?,
+            ParentStep::OpenMount { source, recursive, ids, ids_recursive } => {
+                let opened = open_mount(source, *recursive, ids.as_ref(), *ids_recursive)?;
+                self.mounts.push(Some(opened));
+            }
+            ParentStep::BindGate { path } => {
+                let _ = std::fs::remove_file(path);
+                let gate = scm_rights::listen(path).failing_call(|| step.to_string())?;
+                self.gate = Some(gate);
+                made.gate = Some(path.clone());
+            }
+            ParentStep::ConnectSeccompAgent { path } => {
+                let socket = scm_rights::connect_stream(path).failing_call(|| step.to_string())?;
+                self.agent = Some(Agent { socket, message: memory("seccomp-state")?, buffer: Vec::new() });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn cgroup(
+        &mut self,
+        made: &mut Made,
+        path: &Path,
+        resources: &LinuxResources,
+        required: bool,
+    ) -> Result<(), Error> {
+        let options = knarr_cgroup::CreateOptions {
+            controllers: Controllers::OnlyUsed,
+            rootless: !required,
+            ..knarr_cgroup::CreateOptions::default()
+        };
+        let created = Layout::discover().and_then(|layout| {
+            let cgroup = Cgroup::create(&layout, path, resources, &options)?;
+            Ok((layout, cgroup))
+        });
+        match created {
+            Ok((layout, cgroup)) => {
+                let cgroup = made.cgroup.insert(cgroup);
+                self.enter(&layout, cgroup)
+            }
+            Err(error) if required => Err(error.into()),
+            Err(error) => {
+                made.notes.push(format!("the container has no control group of its own: {error}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Opens the way into a control group: version 2 by clone3, version 1 by each directory's `tasks`.
+    pub fn enter(&mut self, layout: &Layout, cgroup: &Cgroup) -> Result<(), Error> {
+        self.into_cgroup = cgroup.clone_into()?;
+        let version2 = |dir: &Path| {
+            let v2 = layout.hierarchies.iter().filter(|h| h.version == Version::V2);
+            v2.into_iter().any(|h| dir.starts_with(&h.mount_point))
+        };
+        for (controllers, dir) in &cgroup.directories {
+            let c_string = |bytes: &[u8]| CString::new(bytes).unwrap_or_default();
+            let pair = (c_string(controllers.as_bytes()), c_string(dir.as_os_str().as_bytes()));
+            self.cgroup_dirs.push(pair);
+            let file = match (version2(dir), &self.into_cgroup) {
+                (true, Some(_)) => continue,
+                (true, None) => dir.join("cgroup.procs"),
+                (false, _) => dir.join("tasks"),
+            };
+            let what = || format!("open {}", file.display());
+            let entry = fs::openat(fs::CWD, &file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+            self.cgroup_entries.push(entry.failing_with(what)?);
+        }
+        Ok(())
+    }
+}
+
+fn memory(name: &str) -> Result<OwnedFd, Error> {
+    fs::memfd_create(name, MemfdFlags::CLOEXEC).failing("make a file in memory", "memfd_create()")
+}
+
+fn open_namespace(path: &Path) -> Result<OwnedFd, Error> {
+    let opened = fs::openat(fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    opened.failing_with(|| format!("open namespace {}", path.display()))
+}
+
+fn open_mount(source: &CStr, recursive: bool, ids: Option<&IdMaps>, ids_recursive: bool) -> Result<OwnedFd, Error> {
+    let shown = source.to_string_lossy();
+    let file = fs::openat(fs::CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let file = file.failing_with(|| format!("open {shown}"))?;
+    let made = mount::clone_tree(file.as_fd(), recursive).failing_with(|| format!("open mount {shown}"))?;
+    if let Some(ids) = ids {
+        use std::os::fd::AsRawFd;
+        let namespace = user_namespace(ids)?;
+        let attr = MountAttr { set: bits::IDMAP, userns_fd: namespace.as_raw_fd() as u64, ..MountAttr::default() };
+        let mapped = mount::setattr(made.as_fd(), ids_recursive, &attr);
+        mapped.failing_with(|| format!("map the ids of mount {shown} ({ids})"))?;
+    }
+    Ok(made)
+}
+
+/// A user namespace that is only a mapping: made by a process that waits until we have opened it.
+fn user_namespace(ids: &IdMaps) -> Result<OwnedFd, Error> {
+    let (ours, theirs) = scm_rights::seqpacket_pair().failing("make a socket pair", "socketpair()")?;
+    let options = CloneOptions { flags: flag::USER, into_cgroup: None };
+    let holder = clone3(&options, || {
+        let _ = super::wire::hear(&theirs);
+        0
+    });
+    let holder = holder.failing_call(|| "make a user namespace for a mount".into())?;
+    let opened = map_ids(holder.pid, ids, IdMapWriter::Direct)
+        .and_then(|()| open_namespace(Path::new(&format!("/proc/{}/ns/user", holder.pid))));
+    put_down(&holder.pidfd);
+    drop(ours);
+    opened
+}
+
+/// A file in memory, rewritten.
+pub(crate) fn rewrite(file: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
+    fs::seek(file, fs::SeekFrom::Start(0))?;
+    knarr_sys::io::write(file, bytes)?;
+    fs::seek(file, fs::SeekFrom::Start(0)).map(drop)
+}

@@ -1,0 +1,135 @@
+//! The root file system: made, entered.
+//!
+//! Everything happens in the child's own mount namespace, so nothing is left outside when it dies.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use knarr_sys::fs::{self, Mode, OFlags};
+use knarr_sys::mount::{self, MountAttr, MountAttrFlags, MountPropagationFlags, UnmountFlags};
+use knarr_sys::{Errno, Root, io};
+
+use super::wire::{Note, Trouble};
+use crate::plan::mount::bits;
+use crate::plan::step::OverlayStep;
+
+fn open_dir(path: &CStr) -> Result<OwnedFd, Errno> {
+    fs::openat(fs::CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+pub(crate) fn propagation(flags: u64) -> Result<(), Errno> {
+    mount::mount(None, c"/", None, flags | u64::from(MountPropagationFlags::REC.bits()), None)
+}
+
+pub(crate) fn plain(path: &CStr) -> Result<Root, Errno> {
+    open_dir(path).map(Root::from_fd)
+}
+
+/// A mount of the directory on itself: pivot_root wants a mount point.
+pub(crate) fn directory(path: &CStr) -> Result<Root, Errno> {
+    let directory = open_dir(path)?;
+    let mount = mount::clone_tree(directory.as_fd(), true)?;
+    mount::attach(mount.as_fd(), directory.as_fd())?;
+    Ok(Root::from_fd(mount))
+}
+
+/// The same for a mount the parent opened, attached where it can always be: nobody looks at what is below.
+pub(crate) fn opened(mount: OwnedFd) -> Result<Root, Errno> {
+    let place = open_dir(c"/")?;
+    // `/` itself cannot be covered for us, for our root directory stays below; a directory in it can.
+    for place_name in [c"/proc", c"/tmp", c"/dev", c"/run"] {
+        let Ok(place) = open_dir(place_name) else { continue };
+        mount::attach(mount.as_fd(), place.as_fd())?;
+        return Ok(Root::from_fd(mount));
+    }
+    mount::attach(mount.as_fd(), place.as_fd())?;
+    Ok(Root::from_fd(mount))
+}
+
+/// The overlay: option by option where the kernel takes `lowerdir+` (6.5), otherwise as one string with names relative to
+/// the base, which we stand in.
+pub(crate) fn overlay(step: &OverlayStep) -> Result<Root, Trouble> {
+    let base = open_dir(&step.base)?;
+    let mount = match overlay_by_options(step) {
+        Ok(mount) => mount,
+        Err(trouble) if matches!(trouble.errno, Errno::INVAL | Errno::NOSYS) => {
+            return overlay_by_string(step, &base).map_err(|old| if old.errno == Errno::INVAL { trouble } else { old });
+        }
+        Err(trouble) => return Err(trouble),
+    };
+    mount::attach(mount.as_fd(), base.as_fd())?;
+    Ok(Root::from_fd(mount))
+}
+
+fn overlay_by_options(step: &OverlayStep) -> Result<OwnedFd, Trouble> {
+    let fs = mount::fsopen(c"overlay", mount::FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let made = overlay_configure(&fs, step)
+        .and_then(|()| mount::fsmount(&fs, mount::FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()));
+    made.map_err(|errno| explained(&fs, errno))
+}
+
+fn overlay_configure(fs: &OwnedFd, step: &OverlayStep) -> Result<(), Errno> {
+    mount::fsconfig_set_string(fs, c"source", c"overlay")?;
+    for lower in &step.lower {
+        mount::fsconfig_set_string(fs, c"lowerdir+", lower.as_c_str())?;
+    }
+    if let (Some(upper), Some(work)) = (&step.upper, &step.work) {
+        mount::fsconfig_set_string(fs, c"upperdir", upper.as_c_str())?;
+        mount::fsconfig_set_string(fs, c"workdir", work.as_c_str())?;
+    }
+    for (key, value) in &step.flags {
+        match value.is_empty() {
+            true => mount::fsconfig_set_flag(fs, key.as_c_str())?,
+            false => mount::fsconfig_set_string(fs, key.as_c_str(), value.as_c_str())?,
+        }
+    }
+    mount::fsconfig_create(fs)
+}
+
+fn overlay_by_string(step: &OverlayStep, base: &OwnedFd) -> Result<Root, Trouble> {
+    io::fchdir(base)?;
+    mount::mount(Some(c"overlay"), c".", Some(c"overlay"), 0, Some(&step.old_options))?;
+    // Our directory is the one below; the path leads to the one mounted on it.
+    Ok(plain(&step.base)?)
+}
+
+/// The errno with what the file system said about it.
+pub(crate) fn explained(fs: &OwnedFd, errno: Errno) -> Trouble {
+    let mut buffer = [0; 256];
+    let mut note = Note::empty();
+    let length = mount::fs_message(fs, &mut buffer);
+    note.push(&buffer[..length]);
+    Trouble { errno, note }
+}
+
+/// pivot_root(2): with both arguments the same directory the old root is stacked on the new one, and detached from it.
+pub(crate) fn pivot(root: &Root) -> Result<(), Errno> {
+    io::fchdir(root)?;
+    mount::pivot_root(c".", c".")?;
+    mount::unmount(c".", UnmountFlags::DETACH)?;
+    io::chdir(c"/")
+}
+
+/// Where `/` is the initial ramdisk pivot_root is impossible.
+pub(crate) fn move_over(root: &Root) -> Result<(), Errno> {
+    io::fchdir(root)?;
+    mount::mount(Some(c"."), c"/", None, MS_MOVE, None)?;
+    io::chroot(c".")?;
+    io::chdir(c"/")
+}
+
+const MS_MOVE: u64 = 8192;
+
+pub(crate) fn chroot(root: &Root) -> Result<(), Errno> {
+    io::fchdir(root)?;
+    io::chroot(c".")?;
+    io::chdir(c"/")
+}
+
+pub(crate) fn read_only(root: &Root) -> Result<(), Errno> {
+    mount::setattr(root.as_fd(), false, &MountAttr { set: bits::RDONLY, ..MountAttr::default() })
+}
+
+pub(crate) fn set_propagation(root: &Root, flags: u64, recursive: bool) -> Result<(), Errno> {
+    mount::setattr(root.as_fd(), recursive, &MountAttr { propagation: flags, ..MountAttr::default() })
+}

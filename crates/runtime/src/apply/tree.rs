@@ -1,0 +1,339 @@
+//! What is mounted, made and hidden inside the root.
+//!
+//! Law: a path inside the root is resolved by the root's handle; what is mounted, goes to the descriptor that was resolved
+//! and checked, never to a path that may have changed since (CVE-2021-30465, CVE-2023-27561, CVE-2025-31133, CVE-2025-52565).
+
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use knarr_sys::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use knarr_sys::mount::{self, FsMountFlags, MountAttr, MountAttrFlags};
+use knarr_sys::{Errno, InRoot, Root};
+
+use super::child::Child;
+use super::root::explained;
+use super::wire::Trouble;
+use super::{cgroups, copy_up, procfs};
+use crate::plan::mount::{FsOption, MountKind, MountStep, bits};
+use crate::plan::step::DeviceStep;
+
+/// Directories made on the way to a mount point.
+const DIR_MODE: Mode = Mode::from_raw_mode(0o755);
+
+/// What masks are made of, kept for the next.
+#[derive(Default)]
+pub(crate) struct Covers {
+    null: Option<OwnedFd>,
+    nothing: Option<OwnedFd>,
+}
+
+pub(crate) fn mount(child: &mut Child<'_>, step: &MountStep) -> Result<(), Trouble> {
+    match &step.kind {
+        MountKind::FileSystem { .. } => file_system(child.root()?, step),
+        MountKind::Bind { source, recursive, opened } => {
+            let made = if *opened { child.next_mount()? } else { clone_path(source, *recursive)? };
+            place_bind(child.root()?, step, made.as_fd())
+        }
+        MountKind::Cgroups { hierarchies, namespace, read_only } => {
+            let target = target(child.root()?, step, true)?;
+            cgroups::mount(child, target.as_fd(), hierarchies, *namespace, *read_only)
+        }
+        MountKind::Remount { flags, data } => remount(child.root()?, step, *flags, data),
+    }
+}
+
+fn clone_path(source: &CStr, recursive: bool) -> Result<OwnedFd, Trouble> {
+    let source = fs::openat(fs::CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Trouble::new(errno, "the source"))?;
+    Ok(mount::clone_tree(source.as_fd(), recursive)?)
+}
+
+fn place_bind(root: &Root, step: &MountStep, made: BorrowedFd<'_>) -> Result<(), Trouble> {
+    let target = target(root, step, file_type(made)? == FileType::Directory)?;
+    mount::attach(made, target.as_fd())?;
+    change(made, step)
+}
+
+/// Attributes of a bind; one that is locked (it came from a user namespace above) stays as it is when it was to be cleared.
+fn change(made: BorrowedFd<'_>, step: &MountStep) -> Result<(), Trouble> {
+    attributes(made, false, step.own.set, step.own.clear)?;
+    attributes(made, true, step.recursive.set, step.recursive.clear)?;
+    for (propagation, recursive) in &step.propagation {
+        mount::setattr(made, *recursive, &MountAttr { propagation: *propagation, ..MountAttr::default() })?;
+    }
+    Ok(())
+}
+
+fn attributes(made: BorrowedFd<'_>, recursive: bool, set: u64, clear: u64) -> Result<(), Errno> {
+    if set == 0 && clear == 0 {
+        return Ok(());
+    }
+    let attr = MountAttr { set, clear, ..MountAttr::default() };
+    match mount::setattr(made, recursive, &attr) {
+        Err(Errno::PERM) if clear != 0 => {
+            let set = MountAttr { set: set & !bits::ATIME, ..MountAttr::default() };
+            if set.set == 0 { Ok(()) } else { mount::setattr(made, recursive, &set) }
+        }
+        other => other,
+    }
+}
+
+fn file_system(root: &Root, step: &MountStep) -> Result<(), Trouble> {
+    let MountKind::FileSystem { fstype, source, options, copy_up, instead, .. } = &step.kind else { return Ok(()) };
+    let target = target(root, step, true)?;
+    let attr = MountAttrFlags::from_bits_retain(step.own.set as u32);
+    let made = match (fresh(fstype, source, options, attr), instead) {
+        (Err(trouble), Some(path)) if matches!(trouble.errno, Errno::PERM | Errno::BUSY) => {
+            return instead_of(step, path, &target).map_err(|_| trouble);
+        }
+        (made, _) => made?,
+    };
+    if *copy_up {
+        copy_up::fill(target.as_fd(), made.as_fd())?;
+    }
+    mount::attach(made.as_fd(), target.as_fd())?;
+    attributes(made.as_fd(), true, step.recursive.set, step.recursive.clear)?;
+    for (propagation, recursive) in &step.propagation {
+        mount::setattr(made.as_fd(), *recursive, &MountAttr { propagation: *propagation, ..MountAttr::default() })?;
+    }
+    Ok(())
+}
+
+/// A user namespace that does not own the network may not mount its own sysfs: it sees the one outside.
+fn instead_of(step: &MountStep, path: &CStr, target: &OwnedFd) -> Result<(), Trouble> {
+    let made = clone_path(path, true)?;
+    mount::attach(made.as_fd(), target.as_fd())?;
+    change(made.as_fd(), step)
+}
+
+/// A new file system, not yet anywhere.
+pub(crate) fn fresh(
+    fstype: &CStr,
+    source: &CStr,
+    options: &[FsOption],
+    attr: MountAttrFlags,
+) -> Result<OwnedFd, Trouble> {
+    match configured(fstype, source, options, attr) {
+        // A group that the user namespace does not map: the terminals then belong to its root.
+        Err(trouble) if trouble.errno == Errno::INVAL && fstype == c"devpts" => {
+            let without = |option: &&FsOption| option.key.as_c_str() != c"gid";
+            configure(fstype, source, options.iter().filter(without), attr)
+        }
+        other => other,
+    }
+}
+
+fn configured(fstype: &CStr, source: &CStr, options: &[FsOption], attr: MountAttrFlags) -> Result<OwnedFd, Trouble> {
+    configure(fstype, source, options.iter(), attr)
+}
+
+fn configure<'o>(
+    fstype: &CStr,
+    source: &CStr,
+    options: impl Iterator<Item = &'o FsOption>,
+    attr: MountAttrFlags,
+) -> Result<OwnedFd, Trouble> {
+    let fs = mount::fsopen(fstype, mount::FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let set_all = || {
+        mount::fsconfig_set_string(&fs, c"source", source)?;
+        for option in options {
+            match &option.value {
+                Some(value) => mount::fsconfig_set_string(&fs, option.key.as_c_str(), value.as_c_str())?,
+                None => mount::fsconfig_set_flag(&fs, option.key.as_c_str())?,
+            }
+        }
+        mount::fsconfig_create(&fs)?;
+        mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attr)
+    };
+    set_all().map_err(|errno| explained(&fs, errno))
+}
+
+fn remount(root: &Root, step: &MountStep, flags: u64, data: &CStr) -> Result<(), Trouble> {
+    let target = target(root, step, true)?;
+    knarr_sys::io::fchdir(&target)?;
+    let data = (!data.is_empty()).then_some(data);
+    Ok(mount::mount(None, c".", None, flags | ms_flags(step.own.set), data)?)
+}
+
+/// `MOUNT_ATTR_*` as mount(2) says it.
+fn ms_flags(attr: u64) -> u64 {
+    let table =
+        [(bits::NOATIME, 1024), (bits::STRICTATIME, 1 << 24), (bits::NODIRATIME, 2048), (bits::NOSYMFOLLOW, 256)];
+    let same = attr & (bits::RDONLY | bits::NOSUID | bits::NODEV | bits::NOEXEC);
+    table.iter().filter(|(bit, _)| attr & bit != 0).fold(same, |flags, (_, ms)| flags | ms)
+}
+
+pub(crate) fn file_type(fd: impl AsFd) -> Result<FileType, Errno> {
+    Ok(FileType::from_raw_mode(fs::statat(fd, c"", AtFlags::EMPTY_PATH)?.st_mode))
+}
+
+/// The mount point, made where it is missing.
+fn target(root: &Root, step: &MountStep, directory: bool) -> Result<OwnedFd, Trouble> {
+    let opened = if step.no_link { root.open_path_nofollow(&step.target) } else { root.open_path(&step.target) };
+    let target = match opened {
+        Err(error) if error.errno == Errno::NOENT => make_target(root, &step.target, directory)?,
+        other => other?,
+    };
+    if step.no_link && file_type(&target)? != FileType::Directory {
+        return Err(Trouble::new(Errno::NOTDIR, "the mount point is not a directory of its own"));
+    }
+    if !step.in_proc && procfs::check(&target).is_ok() {
+        return Err(Trouble::new(Errno::PERM, "the mount point lies in procfs"));
+    }
+    Ok(target)
+}
+
+fn make_target(root: &Root, path: &InRoot, directory: bool) -> Result<OwnedFd, Trouble> {
+    if directory {
+        return Ok(root.make_dirs(path, DIR_MODE)?);
+    }
+    make_file(root, path)?;
+    Ok(root.open_path(path)?)
+}
+
+/// An empty file to mount on.
+fn make_file(root: &Root, path: &InRoot) -> Result<(), Trouble> {
+    let (parent, name) = parent(root, path)?;
+    match fs::mknodat(&parent, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0) {
+        Err(Errno::EXIST) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// The directory a path stands in, made where it is missing, and the path's last name.
+fn parent<'p>(root: &Root, path: &'p InRoot) -> Result<(OwnedFd, &'p OsStr), Trouble> {
+    let (parent, name) = path.split_last().ok_or(Errno::INVAL)?;
+    Ok((make_dir(root, &parent)?, name))
+}
+
+/// Opens a directory, and makes what is missing of it.
+pub(crate) fn make_dir(root: &Root, path: &InRoot) -> Result<OwnedFd, Trouble> {
+    match root.open_file(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
+        Err(error) if error.errno == Errno::NOENT => Ok(root.make_dirs(path, DIR_MODE)?),
+        other => Ok(other?),
+    }
+}
+
+pub(crate) fn device(root: &Root, step: &DeviceStep) -> Result<(), Trouble> {
+    let (parent, name) = parent(root, &step.path)?;
+    match &step.bind_from {
+        Some(outside) => bind_device(root, step, outside),
+        None => make_device(&parent, name, step),
+    }
+}
+
+fn make_device(parent: &OwnedFd, name: &OsStr, step: &DeviceStep) -> Result<(), Trouble> {
+    let (kind, number) = (device_type(step.kind), fs::makedev(step.major, step.minor));
+    let mode = Mode::from_raw_mode(step.mode);
+    match fs::mknodat(parent, name, kind, mode, number) {
+        Err(Errno::EXIST) => {
+            if is_device(fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?, step) {
+                return Ok(fs::chmodat(parent, name, mode, AtFlags::empty())?);
+            }
+            fs::unlinkat(parent, name, AtFlags::empty())?;
+            fs::mknodat(parent, name, kind, mode, number)?;
+        }
+        other => other?,
+    }
+    if (step.uid, step.gid) != (0, 0) {
+        let (uid, gid) = (Uid::from_raw(step.uid), Gid::from_raw(step.gid));
+        fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}
+
+fn device_type(kind: char) -> FileType {
+    match kind {
+        'b' => FileType::BlockDevice,
+        'p' => FileType::Fifo,
+        _ => FileType::CharacterDevice,
+    }
+}
+
+fn is_device(stat: fs::Stat, step: &DeviceStep) -> bool {
+    let same_number = step.kind == 'p' || stat.st_rdev == fs::makedev(step.major, step.minor);
+    FileType::from_raw_mode(stat.st_mode) == device_type(step.kind) && same_number
+}
+
+fn bind_device(root: &Root, step: &DeviceStep, outside: &CStr) -> Result<(), Trouble> {
+    let outside = fs::openat(fs::CWD, outside, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    if !is_device(fs::statat(&outside, c"", AtFlags::EMPTY_PATH)?, step) {
+        return Err(Trouble::new(Errno::NODEV, "the device outside has another number"));
+    }
+    make_file(root, &step.path)?;
+    let target = root.open_path_nofollow(&step.path)?;
+    let made = mount::clone_tree(outside.as_fd(), false)?;
+    Ok(mount::attach(made.as_fd(), target.as_fd())?)
+}
+
+/// What the image brought stays.
+pub(crate) fn link(root: &Root, text: &CStr, at: &InRoot) -> Result<(), Trouble> {
+    let (parent, name) = parent(root, at)?;
+    match fs::symlinkat(text, &parent, name) {
+        Err(Errno::EXIST) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+pub(crate) fn seal(root: &Root, path: &InRoot) -> Result<(), Trouble> {
+    let mounted = root.open_path(path)?;
+    Ok(mount::setattr(mounted.as_fd(), false, &MountAttr { set: bits::RDONLY, ..MountAttr::default() })?)
+}
+
+pub(crate) fn read_only(root: &Root, path: &InRoot) -> Result<(), Trouble> {
+    let target = match root.open_path(path) {
+        Err(error) if matches!(error.errno, Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        other => other?,
+    };
+    let made = mount::clone_tree(target.as_fd(), true)?;
+    mount::setattr(made.as_fd(), true, &MountAttr { set: bits::RDONLY, ..MountAttr::default() })?;
+    Ok(mount::attach(made.as_fd(), target.as_fd())?)
+}
+
+/// A file is covered by the null device, a directory by an empty file system; all of them by the same one.
+pub(crate) fn mask(child: &mut Child<'_>, path: &InRoot) -> Result<(), Trouble> {
+    let target = match child.root()?.open_path(path) {
+        Err(error) if matches!(error.errno, Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        other => other?,
+    };
+    if file_type(&target)? == FileType::Directory {
+        return cover_directory(&mut child.covers, &target);
+    }
+    let null = match child.covers.null.take() {
+        Some(null) => null,
+        None => open_null()?,
+    };
+    let made = mount::clone_tree(null.as_fd(), false)?;
+    child.covers.null = Some(null);
+    Ok(mount::attach(made.as_fd(), target.as_fd())?)
+}
+
+fn cover_directory(covers: &mut Covers, target: &OwnedFd) -> Result<(), Trouble> {
+    if let Some(nothing) = &covers.nothing {
+        let made = mount::clone_tree(nothing.as_fd(), false)?;
+        return Ok(mount::attach(made.as_fd(), target.as_fd())?);
+    }
+    let attr = MountAttrFlags::from_bits_retain((bits::RDONLY | bits::NOSUID | bits::NODEV | bits::NOEXEC) as u32);
+    let made = fresh(c"tmpfs", c"tmpfs", &[], attr)?;
+    mount::attach(made.as_fd(), target.as_fd())?;
+    // Attached, it can be cloned by every kernel.
+    covers.nothing = Some(made);
+    Ok(())
+}
+
+/// The machine's own null device, not the container's, and checked to be it: CVE-2025-31133.
+pub(crate) fn open_null() -> Result<OwnedFd, Trouble> {
+    let null = fs::openat(fs::CWD, c"/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = fs::statat(&null, c"", AtFlags::EMPTY_PATH)?;
+    let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && stat.st_rdev == fs::makedev(NULL_DEVICE.0, NULL_DEVICE.1);
+    if is_null { Ok(null) } else { Err(Trouble::new(Errno::NODEV, "/dev/null is not the null device")) }
+}
+
+const NULL_DEVICE: (u32, u32) = (1, 3);
+
+/// The bytes of a name.
+pub(crate) fn os(name: &CStr) -> &OsStr {
+    OsStr::from_bytes(name.to_bytes())
+}

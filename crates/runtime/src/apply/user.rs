@@ -1,0 +1,56 @@
+//! Who the program runs as.
+//!
+//! Spec: config.md "User", "Linux Process" (capabilities).
+
+use std::os::fd::AsFd;
+
+use knarr_sys::capabilities::{self, Sets};
+use knarr_sys::fs::{self, FileType, Uid};
+use knarr_sys::{Errno, credentials, prctl};
+
+/// Changes the ids and keeps the capabilities for the steps that are left.
+pub(crate) fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>, umask: Option<u32>) -> Result<(), Errno> {
+    if let Some(umask) = umask {
+        credentials::set_umask(umask);
+    }
+    if uid != 0 {
+        own_stdio(uid);
+        prctl::set_keep_capabilities(true)?;
+    }
+    if let Some(groups) = groups {
+        credentials::set_groups(groups)?;
+    }
+    credentials::set_group(gid)?;
+    credentials::set_user(uid)?;
+    if uid != 0 {
+        let now = capabilities::get()?;
+        capabilities::set(&Sets { effective: now.permitted, ..now })?;
+    }
+    Ok(())
+}
+
+/// Gives the program its own pipes and terminal, so that it can open `/dev/stdout`. What cannot be given stays.
+fn own_stdio(uid: u32) {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
+        let Ok(stat) = fs::fstat(fd) else { continue };
+        let given = matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket);
+        let terminal = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && fs::is_terminal(fd);
+        if stat.st_uid != uid && (given || terminal) {
+            let _ = fs::fchown(fd, Some(Uid::from_raw(uid)), None);
+        }
+    }
+}
+
+/// Of what the kernel does not know and what we do not have, nothing can be kept; runc leaves it out too.
+pub(crate) fn limit_capabilities(sets: &Sets, ambient: u64) -> Result<(), Errno> {
+    let now = capabilities::get()?;
+    let permitted = sets.permitted & now.permitted;
+    let limited = Sets {
+        effective: sets.effective & permitted,
+        permitted,
+        inheritable: sets.inheritable & (now.permitted | now.inheritable),
+    };
+    capabilities::set(&limited)?;
+    capabilities::set_ambient(ambient)
+}

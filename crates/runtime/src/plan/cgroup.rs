@@ -1,0 +1,36 @@
+//! The control group.
+//!
+//! Spec: config-linux.md "Control groups".
+
+use std::path::PathBuf;
+
+use knarr_spec::runtime::{Linux, LinuxResources};
+
+use super::Build;
+use super::step::{ParentStep, Step};
+use crate::{CgroupChoice, Problem};
+
+pub(super) fn join(build: &mut Build<'_>, linux: &Linux) {
+    let mut resources = linux.resources().clone().unwrap_or_default();
+    if build.host.user_namespace {
+        // No device can be made here, and the kernel lets nobody in a user namespace change these rules.
+        resources.set_devices(None);
+    }
+    let limits = resources != LinuxResources::default();
+    let path = match &build.options.cgroup {
+        CgroupChoice::Caller if limits => {
+            let (at, value) = ("linux".into(), "resources".into());
+            build.problems.push(Problem::Needs { at, value, needs: "a control group of the container's own" });
+            return;
+        }
+        CgroupChoice::Caller => return,
+        CgroupChoice::Path(path) => path.clone(),
+        CgroupChoice::Spec => match linux.cgroups_path() {
+            Some(path) if !path.as_os_str().is_empty() => path.clone(),
+            _ => PathBuf::from("/knarr").join(&build.options.id),
+        },
+    };
+    let required = limits || (linux.cgroups_path().is_some() && !build.host.user_namespace);
+    build.before_clone.push(ParentStep::MakeCgroup { path, resources: Box::new(resources), required });
+    build.child.push(Step::EnterCgroup);
+}

@@ -1,0 +1,85 @@
+//! The plan of one more process in a container.
+//!
+//! Spec: config.md "Process", with `execCPUAffinity`, which counts only here.
+
+use knarr_spec::runtime::{LinuxSeccomp, Process};
+
+use super::step::{Namespace, ParentStep, Step, Sync};
+use super::{Build, Plan, process};
+use crate::{CreateOptions, Host, Problems};
+
+/// What a joining process shares with its container.
+#[derive(Clone, Debug, Default)]
+pub struct Joining<'a> {
+    /// The namespaces of the container that are not ours.
+    pub namespaces: &'a [Namespace],
+    /// The container's profile.
+    pub seccomp: Option<&'a LinuxSeccomp>,
+    /// It has a control group to enter.
+    pub cgroup: bool,
+}
+
+/// The plan of a process that joins a container.
+pub fn plan_exec(
+    joining: &Joining<'_>,
+    process: &Process,
+    host: &Host,
+    options: &CreateOptions,
+) -> Result<Plan, Problems> {
+    let mut build = Build::new(host, options);
+    build.joined = joining.namespaces.to_vec();
+    build.child.push(Step::NewSession);
+    affinity(&mut build, "initial", process.exec_cpu_affinity().as_ref().and_then(|a| a.initial().as_ref()));
+    if joining.cgroup {
+        build.child.push(Step::EnterCgroup);
+    }
+    affinity(&mut build, "final", process.exec_cpu_affinity().as_ref().and_then(|a| a.cpu_affinity_final().as_ref()));
+    join(&mut build);
+    process::oom_score(&mut build, process);
+    if process.terminal().unwrap_or(false) {
+        build.child.push(Step::Terminal { size: super::root::size(process), console: false });
+    }
+    process::attributes(&mut build, process);
+    process::become_user(&mut build, process);
+    build.child.extend([Step::Say(Sync::Ready), Step::Wait(Sync::Start)]);
+    build.after_clone.push(ParentStep::Wait(Sync::Ready));
+    process::confine(&mut build, process, joining.seccomp);
+    build.program(process);
+    build.finish(process.terminal().unwrap_or(false))
+}
+
+/// A process namespace counts for children only: the parent enters it around the clone. Where the container has a user
+/// namespace of its own the child must join that first, and clones once more.
+fn join(build: &mut Build<'_>) {
+    let kinds = build.joined.clone();
+    let joins_user = build.joins(Namespace::User);
+    if build.joins(Namespace::Pid) && !joins_user {
+        build.around.push(Namespace::Pid);
+    }
+    let kinds: Vec<_> = kinds.into_iter().filter(|n| joins_user || *n != Namespace::Pid).collect();
+    let own_root = kinds.contains(&Namespace::Mount);
+    if !kinds.is_empty() {
+        build.child.push(Step::JoinContainer { kinds });
+    }
+    if !own_root {
+        build.child.push(Step::ContainerRoot);
+    }
+    if joins_user {
+        if build.joins(Namespace::Pid) {
+            build.child.push(Step::CloneIntoPidNamespace { new: false });
+            build.after_clone.push(ParentStep::AdoptGrandchild);
+        }
+        build.child.push(Step::BecomeRoot);
+    }
+}
+
+fn affinity(build: &mut Build<'_>, which: &str, list: Option<&String>) {
+    let Some(list) = list.filter(|list| !list.is_empty()) else { return };
+    match process::mask(list) {
+        Some(mask) => build.child.push(Step::Affinity { list: list.clone(), mask }),
+        None => {
+            let at = format!("process.execCPUAffinity.{which}");
+            build.invalid(at, list, "is no list of processors as 0-3,7");
+        }
+    }
+}

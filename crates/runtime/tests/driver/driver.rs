@@ -1,0 +1,80 @@
+//! Runs a bundle as the monitor does, in a process of one thread: what the tests of this crate call.
+//!
+//! `runtime-driver <wanted.json>`; see [`Wanted`]. Exits with the program's code, or ours with the error on standard error.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use knarr_runtime::{CreateOptions, Error, ExecTarget, Host, Stdio, create, exec, plan};
+use knarr_spec::runtime::{Process, Spec};
+use serde::Deserialize;
+
+/// What the test wants.
+#[derive(Deserialize)]
+struct Wanted {
+    /// Beside the bundle's `config.json`.
+    options: CreateOptions,
+    /// Only print the plan.
+    #[serde(default)]
+    dry_run: bool,
+    /// A process to run in the container once it runs; its code is the result then, and the container is killed.
+    #[serde(default)]
+    exec: Option<Process>,
+}
+
+fn main() -> ExitCode {
+    let wanted = PathBuf::from(std::env::args_os().nth(1).expect("a file"));
+    let wanted: Wanted = serde_json::from_slice(&std::fs::read(wanted).expect("readable")).expect("what is wanted");
+    match run(&wanted) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            eprintln!("{error}{cause}");
+            if let Some(hint) = error.hint() {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(wanted: &Wanted) -> Result<u8, Error> {
+    let config = std::fs::read(wanted.options.bundle.join("config.json")).expect("config.json");
+    let spec: Spec = serde_json::from_slice(&config).expect("a configuration");
+    let plan = plan(&spec, &Host::probe(), &wanted.options)?;
+    if wanted.dry_run {
+        print!("{plan}");
+        return Ok(0);
+    }
+    let created = create(&plan, Stdio::default())?;
+    created.notes().iter().for_each(|note| eprintln!("note: {note}"));
+    let mut running = created.start()?;
+    let console = running.console.take().map(copy_out);
+    let code = match &wanted.exec {
+        None => running.wait()?.shell_code(),
+        Some(process) => {
+            let cgroup = running.cgroup.clone();
+            let target = ExecTarget { pid: running.pid, cgroup, seccomp: None, ..ExecTarget::default() };
+            let joined = exec(&target, process, Stdio::default()).and_then(|joined| joined.wait());
+            let _ = knarr_sys::pidfd::send_signal(&running.pidfd, 9);
+            running.wait()?;
+            joined?.shell_code()
+        }
+    };
+    console.into_iter().for_each(|thread| thread.join().expect("copied"));
+    if let Some(cgroup) = running.cgroup.take() {
+        cgroup.remove()?;
+    }
+    Ok(code as u8)
+}
+
+/// What the program writes to its terminal, until it closes it.
+fn copy_out(master: std::os::fd::OwnedFd) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(length @ 1..) = knarr_sys::io::read(&master, &mut bytes) {
+            std::io::stdout().write_all(&bytes[..length]).expect("written");
+        }
+    })
+}
