@@ -133,12 +133,7 @@ fn after_clone(plan: &Plan, prepared: &Prepared, made: &mut Made, ready: &mut Re
         let what = || format!("step {} of {}: {step}", index + 1, plan.parent.len());
         match step {
             ParentStep::MapIds { maps, writer } => map_ids(ready.pid, maps, *writer)?,
-            ParentStep::Say(sync) => {
-                if wire::say(&ready.socket, *sync, None).is_err() {
-                    // It is gone; it may have said why.
-                    listen(plan, ready, *sync)?;
-                }
-            }
+            ParentStep::Say(sync) => say_or_hear(plan, ready, *sync)?,
             ParentStep::Wait(sync) => ready.console = listen(plan, ready, *sync)?,
             ParentStep::AdoptGrandchild => {
                 adopt(plan, ready)?;
@@ -155,6 +150,14 @@ fn after_clone(plan: &Plan, prepared: &Prepared, made: &mut Made, ready: &mut Re
         }
     }
     Ok(())
+}
+
+/// A child that does not listen is gone; it may have said why.
+fn say_or_hear(plan: &Plan, ready: &Ready, sync: Sync) -> Result<(), Error> {
+    match wire::say(&ready.socket, sync, None) {
+        Ok(()) => Ok(()),
+        Err(_) => listen(plan, ready, sync).map(drop),
+    }
 }
 
 /// Below what we have ourselves only the privileged may go; that is worth a note where there is no such privilege to be had.

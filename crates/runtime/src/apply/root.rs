@@ -9,7 +9,7 @@ use knarr_sys::fs::{self, Mode, OFlags};
 use knarr_sys::mount::{self, MountAttr, MountAttrFlags, MountPropagationFlags, UnmountFlags};
 use knarr_sys::{Errno, Root, io};
 
-use super::wire::{Note, Trouble};
+use super::wire::Trouble;
 use crate::plan::mount::bits;
 use crate::plan::step::OverlayStep;
 
@@ -96,10 +96,9 @@ fn overlay_by_string(step: &OverlayStep, base: &OwnedFd) -> Result<Root, Trouble
 /// The errno with what the file system said about it.
 pub(crate) fn explained(fs: &OwnedFd, errno: Errno) -> Trouble {
     let mut buffer = [0; 256];
-    let mut note = Note::empty();
     let length = mount::fs_message(fs, &mut buffer);
-    note.push(&buffer[..length]);
-    Trouble { errno, note }
+    let note = String::from_utf8_lossy(&buffer[..length]).into_owned();
+    Trouble { errno, note: Some(note.into()).filter(|_| length > 0) }
 }
 
 /// pivot_root(2): with both arguments the same directory the old root is stacked on the new one, and detached from it.

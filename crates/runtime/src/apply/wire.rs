@@ -7,8 +7,9 @@
 //! 0xfe process  –              pid (u32)                                      (with its pidfd)
 //! ```
 //!
-//! Law: made and sent without allocating.
+//! Law: a sync point is sent without allocating.
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use knarr_sys::{Errno, scm_rights};
@@ -21,52 +22,22 @@ const HEADER_BYTES: usize = 7;
 const FAILED: u8 = 0xff;
 const PROCESS: u8 = 0xfe;
 
-/// Words beside an error number, in place.
-#[derive(Clone, Copy)]
-pub(crate) struct Note {
-    bytes: [u8; MESSAGE_BYTES_MAX - HEADER_BYTES],
-    length: usize,
-}
-
-impl Note {
-    pub const fn empty() -> Note {
-        Note { bytes: [0; MESSAGE_BYTES_MAX - HEADER_BYTES], length: 0 }
-    }
-
-    pub fn new(text: &str) -> Note {
-        let mut note = Note::empty();
-        note.push(text.as_bytes());
-        note
-    }
-
-    pub fn push(&mut self, text: &[u8]) {
-        let room = &mut self.bytes[self.length..];
-        let count = room.len().min(text.len());
-        room[..count].copy_from_slice(&text[..count]);
-        self.length += count;
-    }
-
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-}
-
 /// Why a step of the child failed.
-#[derive(Clone, Copy)]
 pub(crate) struct Trouble {
     pub errno: Errno,
-    pub note: Note,
+    /// What is known beside it: our words, or the kernel's.
+    pub note: Option<Cow<'static, str>>,
 }
 
 impl Trouble {
-    pub fn new(errno: Errno, note: &str) -> Trouble {
-        Trouble { errno, note: Note::new(note) }
+    pub fn new(errno: Errno, note: &'static str) -> Trouble {
+        Trouble { errno, note: Some(Cow::Borrowed(note)) }
     }
 }
 
 impl From<Errno> for Trouble {
     fn from(errno: Errno) -> Trouble {
-        Trouble { errno, note: Note::empty() }
+        Trouble { errno, note: None }
     }
 }
 
@@ -93,7 +64,8 @@ pub(crate) fn say_failed(socket: impl AsFd, step: usize, trouble: &Trouble) -> R
     bytes[0] = FAILED;
     bytes[1..3].copy_from_slice(&(step as u16).to_ne_bytes());
     bytes[3..7].copy_from_slice(&trouble.errno.raw_os_error().to_ne_bytes());
-    let note = trouble.note.as_bytes();
+    let note = trouble.note.as_ref().map_or(&b""[..], |note| note.as_bytes());
+    let note = &note[..note.len().min(MESSAGE_BYTES_MAX - HEADER_BYTES)];
     bytes[HEADER_BYTES..HEADER_BYTES + note.len()].copy_from_slice(note);
     scm_rights::send(socket, &bytes[..HEADER_BYTES + note.len()], None)
 }

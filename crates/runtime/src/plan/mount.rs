@@ -270,7 +270,7 @@ pub(super) fn plan(build: &mut Build<'_>, index: usize, mount: &Mount) {
     let Some(kind) = kind else { return };
     let path = target.to_string();
     let seal = seal_later(&kind, &path, &mut parsed);
-    let on_proc = path == "proc" && matches!(fstype, "proc") || parsed.bind.is_some() && path == "proc";
+    let on_proc = path == "proc" && (fstype == "proc" || parsed.bind.is_some());
     let step = MountStep {
         in_proc: on_proc || PROC_TARGETS.contains(&path.as_str()),
         no_link: matches!(fstype, "proc" | "sysfs") && matches!(path.as_str(), "proc" | "sys"),

@@ -7,6 +7,7 @@
 //! user namespace that is joined comes first, and the new ones after it are made by the child.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 
 use knarr_spec::runtime::{Linux, LinuxNamespaceType, LinuxTimeOffset, Spec};
 
@@ -163,18 +164,16 @@ fn clocks(build: &mut Build<'_>, offsets: Option<&HashMap<String, LinuxTimeOffse
 
 /// Spec: config.md "Hostname", "Domainname".
 pub(super) fn names(build: &mut Build<'_>, spec: &Spec) {
-    let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
-    let steps: [(&str, Option<String>, fn(std::ffi::CString) -> Step); 2] = [
-        ("hostname", given(spec.hostname()), Step::HostName),
-        ("domainname", given(spec.domainname()), Step::DomainName),
-    ];
-    for (at, name, step) in steps {
-        let Some(name) = name else { continue };
-        if !build.own(Namespace::Uts) {
-            build.problems.push(Problem::Needs { at: at.into(), value: name.clone(), needs: "a uts namespace" });
-        }
-        if let Some(name) = build.c_string(at, name.as_ref()) {
-            build.child.push(step(name));
-        }
+    name(build, "hostname", spec.hostname(), Step::HostName);
+    name(build, "domainname", spec.domainname(), Step::DomainName);
+}
+
+fn name(build: &mut Build<'_>, at: &str, name: &Option<String>, step: fn(CString) -> Step) {
+    let Some(name) = name.clone().filter(|name| !name.is_empty()) else { return };
+    if !build.own(Namespace::Uts) {
+        build.problems.push(Problem::Needs { at: at.into(), value: name.clone(), needs: "a uts namespace" });
+    }
+    if let Some(name) = build.c_string(at, name.as_ref()) {
+        build.child.push(step(name));
     }
 }

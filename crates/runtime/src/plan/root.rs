@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use knarr_spec::runtime::{Linux, Mount, Process, Spec};
 
+use knarr_sys::InRoot;
+
 use super::mount::bits;
 use super::step::{Namespace, OverlayStep, ParentStep, Step};
 use super::{Build, device, mount};
@@ -142,19 +144,18 @@ fn working_directory(build: &mut Build<'_>, process: &Process) {
 }
 
 fn hide(build: &mut Build<'_>, linux: &Linux) {
-    let lists: [(&str, &Option<Vec<String>>, fn(_) -> Step); 2] = [
-        ("linux.readonlyPaths", linux.readonly_paths(), Step::ReadOnly),
-        ("linux.maskedPaths", linux.masked_paths(), Step::Mask),
-    ];
-    for (at, paths, step) in lists {
-        for (index, path) in paths.iter().flatten().enumerate() {
-            let at = format!("{at}[{index}]");
-            if !path.starts_with('/') {
-                build.invalid(&at, path, "must be absolute");
-            }
-            let path = build.in_root(&at, Path::new(path));
-            build.child.extend(path.map(step));
+    hide_each(build, "linux.readonlyPaths", linux.readonly_paths(), Step::ReadOnly);
+    hide_each(build, "linux.maskedPaths", linux.masked_paths(), Step::Mask);
+}
+
+fn hide_each(build: &mut Build<'_>, at: &str, paths: &Option<Vec<String>>, step: fn(InRoot) -> Step) {
+    for (index, path) in paths.iter().flatten().enumerate() {
+        let at = format!("{at}[{index}]");
+        if !path.starts_with('/') {
+            build.invalid(&at, path, "must be absolute");
         }
+        let path = build.in_root(&at, Path::new(path));
+        build.child.extend(path.map(step));
     }
 }
 
