@@ -1,0 +1,155 @@
+//! Lists for people and scripts: docker's tables, `--format`, `--quiet`.
+//!
+//! Spec: docker's formatter. `table TEMPLATE` prints a heading made from the same template with every field replaced by its
+//! title, `json` prints a JSON object per line, any other text is a template per row.
+//! Law: pure; the caller prints what it gets.
+
+use serde_json::{Map, Value};
+
+use crate::template::{Template, TemplateError};
+
+/// Narrowest column and the space between two, as docker's tab writer has them.
+const COLUMN_WIDTH_MIN: usize = 10;
+const COLUMN_GAP: usize = 3;
+
+/// A kind of list: its fields with their titles, and how it prints when nothing is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Columns {
+    /// `(field, title)`: `("Names", "NAMES")`.
+    pub titles: &'static [(&'static str, &'static str)],
+    /// The template behind `table` when no format is given.
+    pub default: &'static str,
+    /// The field `--quiet` prints.
+    pub quiet: &'static str,
+}
+
+/// Renders `rows` (JSON objects with the fields of `columns`) in the asked format.
+pub fn render(columns: &Columns, format: Option<&str>, quiet: bool, rows: &[Value]) -> Result<String, TemplateError> {
+    let default = format!("table {}", columns.default);
+    let format = match format {
+        None | Some("table") if quiet => return lines(&format!("{{{{.{}}}}}", columns.quiet), rows),
+        None | Some("table") => default.as_str(),
+        Some(format) => format,
+    };
+    if format == "json" {
+        return Ok(rows.iter().map(|row| format!("{row}\n")).collect());
+    }
+    let format = unescaped(format);
+    match format.strip_prefix("table ").or_else(|| format.strip_prefix("table\t")) {
+        None => lines(&format, rows),
+        Some(format) => {
+            let heading = columns.titles.iter().map(|(field, title)| ((*field).to_owned(), Value::from(*title)));
+            let heading = Value::Object(heading.collect::<Map<_, _>>());
+            let body = lines(format, rows)?;
+            let template = without_functions(format);
+            Ok(aligned(&(lines(&template, std::slice::from_ref(&heading))? + &body)))
+        }
+    }
+}
+
+fn lines(format: &str, rows: &[Value]) -> Result<String, TemplateError> {
+    let template = Template::parse(format)?;
+    rows.iter().map(|row| template.render(row).map(|line| line + "\n")).collect()
+}
+
+/// In a heading every action that shows a field shows its title, whatever functions stand around it.
+fn without_functions(format: &str) -> String {
+    let mut out = String::new();
+    let mut rest = format;
+    while let Some((before, action)) = rest.split_once("{{") {
+        let Some((action, after)) = action.split_once("}}") else { break };
+        out.push_str(before);
+        let field = action
+            .split(|c: char| c.is_whitespace() || c == '|' || c == '(' || c == ')')
+            .find(|word| word.starts_with('.') && word.len() > 1);
+        if let Some(field) = field {
+            let name = field.trim_start_matches('.').split('.').next().unwrap_or_default();
+            out.push_str(&format!("{{{{.{name}}}}}"));
+        }
+        rest = after;
+    }
+    out + rest
+}
+
+/// `\t` and `\n` written in a shell's single quotes.
+fn unescaped(format: &str) -> String {
+    format.replace("\\t", "\t").replace("\\n", "\n")
+}
+
+/// Lines of tab-separated cells in columns.
+pub fn aligned(text: &str) -> String {
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter(|row| row.len() > column + 1).map(|row| row[column].chars().count());
+        cells.max().map_or(0, |widest| (widest + COLUMN_GAP).max(COLUMN_WIDTH_MIN))
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in &rows {
+        for (column, cell) in row.iter().enumerate() {
+            out.push_str(cell);
+            if column + 1 < row.len() {
+                out.push_str(&" ".repeat(widths[column] - cell.chars().count()));
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const COLUMNS: Columns = Columns {
+        titles: &[("ID", "CONTAINER ID"), ("Names", "NAMES"), ("Labels", "LABELS")],
+        default: "{{.ID}}\t{{.Names}}",
+        quiet: "ID",
+    };
+
+    fn check(format: Option<&str>, quiet: bool, expect: &str) {
+        let rows = [
+            json!({"ID": "abc", "Names": "web", "Labels": {"a": "1"}}),
+            json!({"ID": "def", "Names": "a-long-name", "Labels": {}}),
+        ];
+        assert_eq!(render(&COLUMNS, format, quiet, &rows).unwrap(), expect);
+    }
+
+    #[test]
+    fn the_default_is_a_table_in_dockers_columns() {
+        check(None, false, "CONTAINER ID   NAMES\nabc            web\ndef            a-long-name\n");
+    }
+
+    #[test]
+    fn quiet_prints_ids_alone() {
+        check(None, true, "abc\ndef\n");
+    }
+
+    #[test]
+    fn a_template_prints_no_heading() {
+        check(Some("{{.Names}}={{.ID}}"), false, "web=abc\na-long-name=def\n");
+    }
+
+    #[test]
+    fn a_table_of_chosen_fields_has_their_titles_even_inside_functions() {
+        check(
+            Some("table {{upper .Names}}\\t{{.ID}}"),
+            false,
+            "NAMES         CONTAINER ID\nWEB           abc\nA-LONG-NAME   def\n",
+        );
+    }
+
+    #[test]
+    fn json_prints_an_object_a_line() {
+        let expect = "{\"ID\":\"abc\",\"Labels\":{\"a\":\"1\"},\"Names\":\"web\"}\n{\"ID\":\"def\",\"Labels\":{},\"Names\":\"a-long-name\"}\n";
+        check(Some("json"), false, expect);
+    }
+
+    #[test]
+    fn short_columns_are_ten_wide() {
+        assert_eq!(aligned("A\tB\n1\t2\n"), "A         B\n1         2\n");
+    }
+}

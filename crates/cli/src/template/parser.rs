@@ -1,0 +1,285 @@
+//! Tokens to a tree.
+
+use serde_json::Value;
+
+use super::error::TemplateError;
+use super::lexer::{Token, lex};
+
+/// Deepest nesting of blocks and parentheses: far above any real template, far below the stack's end.
+const DEPTH_MAX: usize = 100;
+
+/// A piece of output.
+#[derive(Debug)]
+pub enum Node {
+    Text(String),
+    Print(Pipeline),
+    Branch { kind: Branch, condition: Pipeline, body: Vec<Node>, otherwise: Vec<Node> },
+    Break,
+    Continue,
+}
+
+/// The blocks that take a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Branch {
+    If,
+    With,
+    Range,
+}
+
+/// Commands joined by `|`, and the variables that take the result.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub variables: Vec<String>,
+    pub declares: bool,
+    pub commands: Vec<Vec<Operand>>,
+}
+
+/// A word of a command.
+#[derive(Debug)]
+pub enum Operand {
+    Constant(Value),
+    Field(Vec<String>),
+    Variable(String, Vec<String>),
+    Function(String),
+    Group(Box<Pipeline>, Vec<String>),
+}
+
+/// Parses a whole template.
+pub fn parse(text: &str) -> Result<Vec<Node>, TemplateError> {
+    let mut parser = Parser { tokens: lex(text)?, at: 0, depth: 0, loops: 0 };
+    let (nodes, end) = parser.nodes()?;
+    match end {
+        End::Eof => Ok(nodes),
+        End::End => parser.fail("unexpected {{end}}"),
+        End::Else(_) => parser.fail("unexpected {{else}}"),
+    }
+}
+
+/// What closed a list of nodes; `else if` and `else with` carry their own branch.
+enum End {
+    Eof,
+    End,
+    Else(Option<Branch>),
+}
+
+struct Parser {
+    tokens: Vec<(Token, usize)>,
+    at: usize,
+    depth: usize,
+    loops: usize,
+}
+
+impl Parser {
+    fn fail<T>(&self, message: impl Into<String>) -> Result<T, TemplateError> {
+        let token = self.tokens.get(self.at).or(self.tokens.last());
+        Err(TemplateError::Parse { line: token.map_or(1, |(_, line)| *line), message: message.into() })
+    }
+
+    fn next(&mut self) -> Option<Token> {
+        let token = self.tokens.get(self.at).map(|(token, _)| token.clone());
+        self.at += 1;
+        token
+    }
+
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.at).map(|(token, _)| token)
+    }
+
+    fn close(&mut self) -> Result<(), TemplateError> {
+        match self.next() {
+            Some(Token::Close) => Ok(()),
+            other => self.fail(format!("unexpected {} in action", describe(other.as_ref()))),
+        }
+    }
+
+    fn deeper(&mut self) -> Result<(), TemplateError> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX { self.fail(format!("nested deeper than {DEPTH_MAX}")) } else { Ok(()) }
+    }
+
+    fn nodes(&mut self) -> Result<(Vec<Node>, End), TemplateError> {
+        let mut nodes = Vec::new();
+        loop {
+            match self.next() {
+                None => return Ok((nodes, End::Eof)),
+                Some(Token::Text(text)) => nodes.push(Node::Text(text)),
+                Some(_) => match self.action()? {
+                    Action::Node(node) => nodes.push(node),
+                    Action::End(end) => return Ok((nodes, end)),
+                },
+            }
+        }
+    }
+
+    fn action(&mut self) -> Result<Action, TemplateError> {
+        let word = match self.peek() {
+            Some(Token::Word(word)) => word.clone(),
+            _ => String::new(),
+        };
+        let branch = match word.as_str() {
+            "if" => Some(Branch::If),
+            "with" => Some(Branch::With),
+            "range" => Some(Branch::Range),
+            _ => None,
+        };
+        if let Some(kind) = branch {
+            self.at += 1;
+            return self.branch(kind).map(Action::Node);
+        }
+        match word.as_str() {
+            "end" => self.ending(End::End),
+            "else" => {
+                self.at += 1;
+                let next = match self.peek() {
+                    Some(Token::Word(word)) if word == "if" => Some(Branch::If),
+                    Some(Token::Word(word)) if word == "with" => Some(Branch::With),
+                    _ => None,
+                };
+                if next.is_some() {
+                    self.at += 1;
+                } else {
+                    self.close()?;
+                }
+                Ok(Action::End(End::Else(next)))
+            }
+            "break" | "continue" if self.loops == 0 => self.fail(format!("{{{{{word}}}}} outside {{{{range}}}}")),
+            "break" => self.simple(Node::Break),
+            "continue" => self.simple(Node::Continue),
+            "define" | "template" | "block" => self.fail(format!("{{{{{word}}}}} is not supported")),
+            _ => {
+                let pipeline = self.pipeline()?;
+                self.close()?;
+                Ok(Action::Node(Node::Print(pipeline)))
+            }
+        }
+    }
+
+    fn ending(&mut self, end: End) -> Result<Action, TemplateError> {
+        self.at += 1;
+        self.close()?;
+        Ok(Action::End(end))
+    }
+
+    fn simple(&mut self, node: Node) -> Result<Action, TemplateError> {
+        self.at += 1;
+        self.close()?;
+        Ok(Action::Node(node))
+    }
+
+    fn branch(&mut self, kind: Branch) -> Result<Node, TemplateError> {
+        self.deeper()?;
+        self.loops += usize::from(kind == Branch::Range);
+        let condition = self.pipeline()?;
+        self.close()?;
+        let (body, end) = self.nodes()?;
+        self.loops -= usize::from(kind == Branch::Range);
+        let otherwise = match end {
+            End::End => Vec::new(),
+            End::Eof => return self.fail("unexpected EOF"),
+            End::Else(Some(next)) => vec![self.branch(next)?],
+            End::Else(None) => match self.nodes()? {
+                (nodes, End::End) => nodes,
+                (_, End::Eof) => return self.fail("unexpected EOF"),
+                (_, End::Else(_)) => return self.fail("expected end; found {{else}}"),
+            },
+        };
+        self.depth -= 1;
+        Ok(Node::Branch { kind, condition, body, otherwise })
+    }
+
+    fn pipeline(&mut self) -> Result<Pipeline, TemplateError> {
+        let (variables, declares) = self.targets();
+        let mut commands = vec![self.command()?];
+        while self.peek() == Some(&Token::Pipe) {
+            self.at += 1;
+            commands.push(self.command()?);
+        }
+        Ok(Pipeline { variables, declares, commands })
+    }
+
+    /// `$x :=`, `$i, $x :=`, `$x =`, or nothing.
+    fn targets(&mut self) -> (Vec<String>, bool) {
+        let mut variables = Vec::new();
+        let mut at = self.at;
+        while let Some((Token::Variable(name), _)) = self.tokens.get(at) {
+            variables.push(name.clone());
+            match self.tokens.get(at + 1) {
+                Some((Token::Comma, _)) => at += 2,
+                Some((token @ (Token::Declare | Token::Assign), _)) => {
+                    let declares = *token == Token::Declare;
+                    self.at = at + 2;
+                    return (variables, declares);
+                }
+                _ => break,
+            }
+        }
+        (Vec::new(), false)
+    }
+
+    fn command(&mut self) -> Result<Vec<Operand>, TemplateError> {
+        let mut operands = Vec::new();
+        loop {
+            match self.peek() {
+                Some(Token::Pipe | Token::Close | Token::Right) | None => break,
+                Some(_) => operands.push(self.operand()?),
+            }
+        }
+        if operands.is_empty() {
+            return self.fail("missing value for command");
+        }
+        Ok(operands)
+    }
+
+    fn operand(&mut self) -> Result<Operand, TemplateError> {
+        let token = self.next();
+        Ok(match token {
+            Some(Token::Literal(text)) => Operand::Constant(Value::String(text)),
+            Some(Token::Integer(number)) => Operand::Constant(number.into()),
+            Some(Token::Float(number)) => Operand::Constant(number.into()),
+            Some(Token::Field(names)) => Operand::Field(names),
+            Some(Token::Variable(name)) => Operand::Variable(name, self.chain()),
+            Some(Token::Word(word)) => match word.as_str() {
+                "true" => Operand::Constant(true.into()),
+                "false" => Operand::Constant(false.into()),
+                "nil" => Operand::Constant(Value::Null),
+                _ => Operand::Function(word),
+            },
+            Some(Token::Left) => {
+                self.deeper()?;
+                let inner = self.pipeline()?;
+                if self.next() != Some(Token::Right) {
+                    return self.fail("unclosed left paren");
+                }
+                self.depth -= 1;
+                Operand::Group(Box::new(inner), self.chain())
+            }
+            other => return self.fail(format!("unexpected {} in operand", describe(other.as_ref()))),
+        })
+    }
+
+    fn chain(&mut self) -> Vec<String> {
+        match self.peek() {
+            Some(Token::Chain(names)) => {
+                let names = names.clone();
+                self.at += 1;
+                names
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+enum Action {
+    Node(Node),
+    End(End),
+}
+
+fn describe(token: Option<&Token>) -> String {
+    match token {
+        None => "EOF".to_owned(),
+        Some(Token::Close) => "\"}}\"".to_owned(),
+        Some(Token::Word(word)) => format!("<{word}>"),
+        Some(Token::Literal(text)) => format!("{text:?}"),
+        Some(other) => format!("{other:?}").to_lowercase(),
+    }
+}
