@@ -58,9 +58,10 @@ impl Store {
     /// Forgets the container and its snapshot, and removes what it wrote. Whether there was one.
     pub fn remove_container(&self, id: &str) -> Result<bool> {
         check_id(id)?;
-        let there = self.database().write("remove container", Durability::Normal, |c| {
+        let delete = |c: &Connection| -> Result<bool, Fault> {
             Ok(c.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([id])? > 0)
-        })?;
+        };
+        let there = self.freeing(|| self.database().write("remove container", Durability::Normal, delete))?;
         trash::discard(self, &self.snapshot_dir(id))?;
         Ok(there)
     }

@@ -64,20 +64,22 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Opens the database, creates it where there is none, and brings an older one up to date.
-    pub(crate) fn open(path: &Path) -> Result<Database> {
+    /// Opens the database, creates it where there is none, and brings an older one up to date. Whether it is new.
+    pub(crate) fn open(path: &Path) -> Result<(Database, bool)> {
+        let mut is_new = false;
         let connection = match connect(path, false) {
             Err(Error::Database { source, .. })
                 if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) && !path.exists() =>
             {
                 create(path)?;
+                is_new = true;
                 connect(path, false)?
             }
             other => other?,
         };
         let database = Database { path: path.to_owned(), connection: Mutex::new(connection) };
         database.migrate()?;
-        Ok(database)
+        Ok((database, is_new))
     }
 
     /// Several queries that see one moment.

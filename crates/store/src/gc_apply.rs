@@ -37,6 +37,7 @@ impl Store {
             collected.problems.push(problem);
         }
         self.database().settle();
+        self.keep_reserve();
         Ok(collected)
     }
 
@@ -44,7 +45,7 @@ impl Store {
     pub fn apply(&self, plan: Plan) -> Collected {
         let mut collected = Collected::default();
         for (doomed, why) in plan.doomed {
-            match self.remove(&doomed, why) {
+            match self.freeing(|| self.remove(&doomed, why)) {
                 Ok(true) => {
                     collected.bytes += bytes(&doomed);
                     collected.removed.push((doomed, why));

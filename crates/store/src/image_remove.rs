@@ -50,14 +50,16 @@ impl Store {
     /// Removes the name or image that `text` means. Space is given back by the collection that follows
     /// ([`Store::collect`]).
     pub fn remove_image(&self, text: &str, force: bool) -> Result<ImageRemoval> {
-        self.database().write("remove image", Durability::Full, |c| {
-            let id = resolve(c, text)?;
-            let image = load(c, &id)?.ok_or_else(|| Error::NoSuchImage(text.to_owned()))?;
-            match meant_name(&image, text) {
-                Some(name) if image.names.len() > 1 => untag(c, &name),
-                meant => delete(c, image, meant.is_none(), force),
-            }
-        })
+        self.freeing(|| self.database().write("remove image", Durability::Full, |c| remove(c, text, force)))
+    }
+}
+
+fn remove(c: &Connection, text: &str, force: bool) -> Result<ImageRemoval, Fault> {
+    let id = resolve(c, text)?;
+    let image = load(c, &id)?.ok_or_else(|| Error::NoSuchImage(text.to_owned()))?;
+    match meant_name(&image, text) {
+        Some(name) if image.names.len() > 1 => untag(c, &name),
+        meant => delete(c, image, meant.is_none(), force),
     }
 }
 

@@ -9,9 +9,10 @@
 //!         volumes/<name>/_data
 //!         leases/<token>         flock held by the process whose unfinished work the lease protects
 //!         trash/<token>          renamed here to be removed
+//!         reserve                room to remove something on a full disk
 //! ```
 //!
-//! Law: write order is file, fsync, rename, fsync of the directory, then the commit that makes it visible. What the
+//! Law: write order is file, fsync, its name, fsync of the directory, then the commit that makes it visible. What the
 //! database does not know is garbage; what it knows and the disk lacks is reported by name and repairable. No lock and no
 //! transaction is held across I/O except the `flock` on the thing being written itself, which ends with its holder.
 //! Effects come back as data: snapshots as mounts, garbage as a plan.
@@ -38,6 +39,7 @@ mod layer;
 mod lease;
 mod lock;
 mod records;
+mod reserve;
 mod schema;
 mod snapshot;
 mod store;

@@ -45,9 +45,13 @@ impl Store {
         if owner != us {
             return Err(Error::NotOurs { path: state.to_owned(), owner, us });
         }
-        let database = Database::open(&state.join("knarr.db"))?;
+        let (database, is_new) = Database::open(&state.join("knarr.db"))?;
         let inner = Inner { state: state.to_owned(), options: *options, database, lease: Mutex::new(None) };
-        Ok(Store { inner: Arc::new(inner) })
+        let store = Store { inner: Arc::new(inner) };
+        if is_new {
+            store.keep_reserve();
+        }
+        Ok(store)
     }
 
     /// The directory this store is in.

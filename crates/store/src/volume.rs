@@ -62,7 +62,7 @@ impl Store {
 
     /// Removes the volume and everything in it, unless a container uses it.
     pub fn remove_volume(&self, name: &str) -> Result<()> {
-        self.database().write("remove volume", Durability::Full, |c| {
+        let begin = |c: &Connection| -> Result<(), Fault> {
             find(c, name)?.ok_or_else(|| Error::NoSuchVolume(name.to_owned()))?;
             let containers = users(c, name)?;
             if !containers.is_empty() {
@@ -70,7 +70,8 @@ impl Store {
             }
             c.prepare_cached("UPDATE volumes SET removing = 1 WHERE name = ?1")?.execute([name])?;
             Ok(())
-        })?;
+        };
+        self.freeing(|| self.database().write("remove volume", Durability::Full, begin))?;
         self.finish_removals(Some(name)).map(drop)
     }
 

@@ -17,7 +17,8 @@ fn files(store: &Store) -> Vec<PathBuf> {
     }
     let mut found = Vec::new();
     walk(store.state().to_owned(), &mut found);
-    found.retain(|path| !path.file_name().unwrap().to_string_lossy().starts_with("knarr.db"));
+    let always = |name: &str| name.starts_with("knarr.db") || name == "reserve";
+    found.retain(|path| !always(&path.file_name().unwrap().to_string_lossy()));
     found.sort();
     found
 }

@@ -4,6 +4,7 @@ mod blobs;
 mod children;
 mod containers;
 mod crashes;
+mod full_disk;
 mod garbage;
 mod images;
 mod implied;
