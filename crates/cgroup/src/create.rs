@@ -110,7 +110,7 @@ fn directory(
         must_be_empty(&at)?;
     }
     let controllers = match hierarchy.version {
-        Version::V1 => controllers.to_vec(),
+        Version::V1 => hierarchy.controllers.clone(),
         Version::V2 => words(&read(&at.join("cgroup.controllers"))?),
     };
     Ok(Directory { version: hierarchy.version, controllers, path: at })

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use knarr_cgroup::{Cgroup, Layout};
+use knarr_cgroup::Cgroup;
 use knarr_spec::runtime::{LinuxSeccomp, Process};
 use knarr_sys::fs::{self, Mode, OFlags};
 use knarr_sys::pidfd;
@@ -56,7 +56,7 @@ pub fn exec_planned(plan: &Plan, target: &ExecTarget, stdio: Stdio) -> Result<Ru
     prepared.namespaces.push((Namespace::Pid, handle.failing("join the container", "fcntl(F_DUPFD_CLOEXEC)")?));
     prepared.target = Some(process);
     if let Some(cgroup) = &target.cgroup {
-        prepared.enter(&Layout::discover()?, cgroup)?;
+        prepared.enter(cgroup)?;
     }
     let ready = parent::bring_up(plan, prepared, &mut Made::default())?;
     let said = wire::say(&ready.socket, Sync::Start, None);

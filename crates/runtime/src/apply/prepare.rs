@@ -153,15 +153,9 @@ impl Prepared {
             rootless: !required,
             ..knarr_cgroup::CreateOptions::default()
         };
-        let created = Layout::discover().and_then(|layout| {
-            let cgroup = Cgroup::create(&layout, path, resources, &options)?;
-            Ok((layout, cgroup))
-        });
+        let created = Layout::discover().and_then(|layout| Cgroup::create(&layout, path, resources, &options));
         match created {
-            Ok((layout, cgroup)) => {
-                let cgroup = made.cgroup.insert(cgroup);
-                self.enter(&layout, cgroup)
-            }
+            Ok(cgroup) => self.enter(made.cgroup.insert(cgroup)),
             Err(error) if required => Err(error.into()),
             Err(error) => {
                 made.notes.push(format!("the container has no control group of its own: {error}"));
@@ -171,20 +165,17 @@ impl Prepared {
     }
 
     /// Opens the way into a control group: version 2 by clone3, version 1 by each directory's `tasks`.
-    pub fn enter(&mut self, layout: &Layout, cgroup: &Cgroup) -> Result<(), Error> {
+    pub fn enter(&mut self, cgroup: &Cgroup) -> Result<(), Error> {
         self.into_cgroup = cgroup.clone_into()?;
-        let version2 = |dir: &Path| {
-            let v2 = layout.hierarchies.iter().filter(|h| h.version == Version::V2);
-            v2.into_iter().any(|h| dir.starts_with(&h.mount_point))
-        };
-        for (controllers, dir) in &cgroup.directories {
+        for directory in &cgroup.directories {
             let c_string = |bytes: &[u8]| CString::new(bytes).unwrap_or_default();
-            let pair = (c_string(controllers.as_bytes()), c_string(dir.as_os_str().as_bytes()));
-            self.cgroup_dirs.push(pair);
-            let file = match (version2(dir), &self.into_cgroup) {
-                (true, Some(_)) => continue,
-                (true, None) => dir.join("cgroup.procs"),
-                (false, _) => dir.join("tasks"),
+            let controllers = directory.controllers.join(",");
+            let path = directory.path.as_os_str().as_bytes();
+            self.cgroup_dirs.push((c_string(controllers.as_bytes()), c_string(path)));
+            let file = match (directory.version, &self.into_cgroup) {
+                (Version::V2, Some(_)) => continue,
+                (Version::V2, None) => directory.path.join("cgroup.procs"),
+                (Version::V1, _) => directory.path.join("tasks"),
             };
             let what = || format!("open {}", file.display());
             let entry = fs::openat(fs::CWD, &file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
