@@ -88,6 +88,11 @@ impl Client {
         Client { socket, child: None, inbox, events, stdin_window: STDIN_WINDOW_BYTES }
     }
 
+    /// The monitor's process id, if we launched it.
+    pub fn monitor_pid(&self) -> Option<Pid> {
+        self.child
+    }
+
     /// Subscribes. The launcher says it before `start`, so that no byte is missed.
     pub fn attach(&mut self, attach: Attach) -> Result<(), Error> {
         self.send(Frame::Attach(attach))
@@ -276,7 +281,9 @@ fn spawn_monitor(exe: BorrowedFd, socket: BorrowedFd, job: Job) -> Result<Pid, E
     };
     let directory = CString::new(directory.as_os_str().as_bytes()).map_err(|_| Error::Usage)?;
     let args: Vec<_> = [Some(c"knarr"), Some(c"monitor"), exec, Some(&directory)].into_iter().flatten().collect();
-    let path = exe_path(exe);
+    // Out of the way of the numbers the monitor gets: its path is looked up after those are in place.
+    let exe = rustix::io::fcntl_dupfd_cloexec(exe, LAUNCHER_FD + 1).map_err(Error::call("duplicate the program"))?;
+    let path = exe_path(exe.as_fd());
     let null = null.as_fd();
     let program = Program { path: &path, args: &args, fds: &[(null, 0), (null, 1), (null, 2), (socket, LAUNCHER_FD)] };
     spawn(&program).map_err(Error::call("start the monitor"))

@@ -117,7 +117,6 @@ impl Error {
         match self {
             Error::Runtime(error) => error.hint().map(str::to_owned),
             Error::Remote(failure) => failure.hint.clone(),
-            Error::State(error) => error.hint().map(str::to_owned),
             _ => None,
         }
     }

@@ -6,17 +6,24 @@
 //! Not here: what a container is (engine), how it is made (runtime), restart policies and health checks.
 #![forbid(unsafe_code)]
 
+mod applet;
 pub mod client;
 mod config;
 mod error;
+mod foreign;
 mod lock;
+mod log;
+mod make;
 pub mod protocol;
 mod session;
 mod state;
+mod supervisor;
 pub mod time;
 
+pub use applet::applet;
 pub use client::{Client, Event, Job};
 pub use config::{CONFIG_VERSION, ExecConfig, LogConfig, MonitorConfig, StdinMode};
 pub use error::Error;
+pub use log::{LogEntry, LogOptions, LogPlace, LogReader, Stream};
 pub use session::{Ended, Session};
 pub use state::{STATE_VERSION, State, StateError, Status, read_exec_state, read_state};

@@ -7,11 +7,16 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use knarr_sys::ofd_lock;
 
+/// A lock held by a monitor that has recorded its end falls soon: it is asked for so many times, so far apart.
+pub const PATIENCE_TRIES: u32 = 1000;
+/// See [`PATIENCE_TRIES`].
+pub const PATIENCE_STEP: Duration = Duration::from_millis(2);
+
 /// Takes the lock, making the file if need be; `None` when another monitor has it. Held until the file is dropped.
-#[expect(dead_code, reason = "the supervisor that comes next takes it")]
 pub fn take(path: &Path) -> io::Result<Option<File>> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     Ok(ofd_lock::try_exclusive(&file)?.then_some(file))

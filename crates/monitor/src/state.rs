@@ -79,6 +79,13 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+impl State {
+    /// Nothing more will happen: it ended, or its start failed (docker leaves that at `created`, with an error).
+    pub fn is_final(&self) -> bool {
+        self.status == Status::Exited || self.finished_at.is_some()
+    }
+}
+
 /// A state that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -92,28 +99,12 @@ pub enum StateError {
         /// Why not.
         source: io::Error,
     },
-    /// Not JSON, or not ours.
-    #[error("read {}: not a state of version {STATE_VERSION}", path.display())]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
 }
 
 impl StateError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
         let path = path.to_owned();
         move |source| StateError::Io { action, path, source }
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            StateError::Io { .. } => None,
-            StateError::Corrupt { .. } => Some("remove the file: the container then counts as ended"),
-        }
     }
 }
 
@@ -124,7 +115,7 @@ impl StateError {
 pub fn read_state(run_dir: &Path, container_dir: &Path) -> Result<State, StateError> {
     let alive = lock::is_held(&run_dir.join("lock")).map_err(StateError::io("query", &run_dir.join("lock")))?;
     match read_file(&run_dir.join("state.json"))? {
-        Some(state) if alive || state.status == Status::Exited => Ok(state),
+        Some(state) if alive || state.is_final() => Ok(state),
         Some(state) => Ok(read_file(&container_dir.join("exit.json"))?.unwrap_or_else(|| killed(state))),
         None if alive => Ok(State { version: STATE_VERSION, ..State::default() }),
         None => Ok(read_file(&container_dir.join("exit.json"))?.unwrap_or_else(|| unseen(container_dir))),
@@ -147,21 +138,31 @@ fn unseen(container_dir: &Path) -> State {
     if !container_dir.join("started").exists() {
         return state;
     }
-    let error = Some("the machine was restarted while the container ran".to_owned());
+    let error = Some("nobody saw the end: the machine was restarted, or the run directory was removed".to_owned());
     State { status: Status::Exited, exit_code: LOST, error, ..state }
 }
 
-fn read_file(path: &Path) -> Result<Option<State>, StateError> {
+/// A damaged file (a power cut may leave one empty) must not block any command: it says that the end is unknown.
+pub(crate) fn read_file(path: &Path) -> Result<Option<State>, StateError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StateError::io("read", path)(error)),
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(|source| StateError::Corrupt { path: path.to_owned(), source })
+    Ok(Some(serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        let error = Some(format!("{} is damaged: {error}", path.display()));
+        State { version: STATE_VERSION, status: Status::Exited, exit_code: LOST, error, ..State::default() }
+    })))
+}
+
+/// When a process began, in clock ticks since boot: field 22 of its `stat`, counted after the name, which may hold anything.
+pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = text.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// Replaces `directory/name` by rename, so that a reader sees the old state or the new one.
-#[expect(dead_code, reason = "the supervisor that comes next writes it")]
 pub(crate) fn write_file(directory: &Path, name: &str, state: &State) -> Result<(), StateError> {
     let (path, temporary) = (directory.join(name), directory.join(format!(".{name}.new")));
     let bytes = serde_json::to_vec(state).expect("a state has string keys and finite numbers");

@@ -3,16 +3,15 @@
 //! A detached read-only bind mount (open_tree(2), mount_setattr(2); Linux 5.12); where that is denied, a sealed copy in memory
 //! (memfd_create(2)), which costs milliseconds and the binary's size in memory.
 
-use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::mount::OpenTreeFlags;
 
 use crate::error::{Call, Error, Fd, Result};
+use crate::mount::{self, MountAttr, MountAttrFlags, OpenTreeFlags};
 
 /// A descriptor to execute ourselves from, by `/proc/self/fd/N` or execveat(2).
 pub fn protected() -> Result<OwnedFd> {
@@ -29,21 +28,9 @@ pub fn read_only_mount() -> Result<OwnedFd> {
 }
 
 fn set_read_only(tree: &OwnedFd) -> Result<()> {
-    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    let path: &CStr = c"";
-    // SAFETY: path and attributes outlive the call, the size is theirs, the descriptor is borrowed.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            path.as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    let result = if answer < 0 { Err(last_errno()) } else { Ok(()) };
-    result.call(|| format!("mount_setattr({}, \"\", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY)", Fd(tree)))
+    let attributes = MountAttr { set: MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(), ..MountAttr::default() };
+    mount::setattr(tree.as_fd(), false, &attributes)
+        .call(|| format!("mount_setattr({}, \"\", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY)", Fd(tree)))
 }
 
 /// A copy in memory that can no longer be changed.
@@ -62,12 +49,10 @@ pub fn sealed_copy() -> Result<OwnedFd> {
     Ok(target.into())
 }
 
-fn last_errno() -> Errno {
-    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     fn refuses_writers(exe: OwnedFd) {
