@@ -49,14 +49,14 @@ pub fn parse(text: &str) -> Result<Vec<Node>, TemplateError> {
     let mut parser = Parser { tokens: lex(text)?, at: 0, depth: 0, loops: 0 };
     let (nodes, end) = parser.nodes()?;
     match end {
-        End::Eof => Ok(nodes),
-        End::End => parser.fail("unexpected {{end}}"),
-        End::Else(_) => parser.fail("unexpected {{else}}"),
+        Stop::Eof => Ok(nodes),
+        Stop::End => parser.fail("unexpected {{end}}"),
+        Stop::Else(_) => parser.fail("unexpected {{else}}"),
     }
 }
 
 /// What closed a list of nodes; `else if` and `else with` carry their own branch.
-enum End {
+enum Stop {
     Eof,
     End,
     Else(Option<Branch>),
@@ -97,15 +97,15 @@ impl Parser {
         if self.depth > DEPTH_MAX { self.fail(format!("nested deeper than {DEPTH_MAX}")) } else { Ok(()) }
     }
 
-    fn nodes(&mut self) -> Result<(Vec<Node>, End), TemplateError> {
+    fn nodes(&mut self) -> Result<(Vec<Node>, Stop), TemplateError> {
         let mut nodes = Vec::new();
         loop {
             match self.next() {
-                None => return Ok((nodes, End::Eof)),
+                None => return Ok((nodes, Stop::Eof)),
                 Some(Token::Text(text)) => nodes.push(Node::Text(text)),
                 Some(_) => match self.action()? {
                     Action::Node(node) => nodes.push(node),
-                    Action::End(end) => return Ok((nodes, end)),
+                    Action::Stop(end) => return Ok((nodes, end)),
                 },
             }
         }
@@ -127,7 +127,7 @@ impl Parser {
             return self.branch(kind).map(Action::Node);
         }
         match word.as_str() {
-            "end" => self.ending(End::End),
+            "end" => self.ending(Stop::End),
             "else" => {
                 self.at += 1;
                 let next = match self.peek() {
@@ -140,7 +140,7 @@ impl Parser {
                 } else {
                     self.close()?;
                 }
-                Ok(Action::End(End::Else(next)))
+                Ok(Action::Stop(Stop::Else(next)))
             }
             "break" | "continue" if self.loops == 0 => self.fail(format!("{{{{{word}}}}} outside {{{{range}}}}")),
             "break" => self.simple(Node::Break),
@@ -154,10 +154,10 @@ impl Parser {
         }
     }
 
-    fn ending(&mut self, end: End) -> Result<Action, TemplateError> {
+    fn ending(&mut self, end: Stop) -> Result<Action, TemplateError> {
         self.at += 1;
         self.close()?;
-        Ok(Action::End(end))
+        Ok(Action::Stop(end))
     }
 
     fn simple(&mut self, node: Node) -> Result<Action, TemplateError> {
@@ -174,13 +174,13 @@ impl Parser {
         let (body, end) = self.nodes()?;
         self.loops -= usize::from(kind == Branch::Range);
         let otherwise = match end {
-            End::End => Vec::new(),
-            End::Eof => return self.fail("unexpected EOF"),
-            End::Else(Some(next)) => vec![self.branch(next)?],
-            End::Else(None) => match self.nodes()? {
-                (nodes, End::End) => nodes,
-                (_, End::Eof) => return self.fail("unexpected EOF"),
-                (_, End::Else(_)) => return self.fail("expected end; found {{else}}"),
+            Stop::End => Vec::new(),
+            Stop::Eof => return self.fail("unexpected EOF"),
+            Stop::Else(Some(next)) => vec![self.branch(next)?],
+            Stop::Else(None) => match self.nodes()? {
+                (nodes, Stop::End) => nodes,
+                (_, Stop::Eof) => return self.fail("unexpected EOF"),
+                (_, Stop::Else(_)) => return self.fail("expected end; found {{else}}"),
             },
         };
         self.depth -= 1;
@@ -271,7 +271,7 @@ impl Parser {
 
 enum Action {
     Node(Node),
-    End(End),
+    Stop(Stop),
 }
 
 fn describe(token: Option<&Token>) -> String {
