@@ -24,15 +24,28 @@ pub fn mounts(directory: &Path) -> Vec<String> {
     ours.filter_map(|line| line.split(' ').nth(4)).map(str::to_string).collect()
 }
 
-/// Processes whose arguments, environment or mount table have `directory` in them; zombies have none of these.
+/// Processes of which `directory` is a part: in their arguments, in their environment, or, for those in containers, in
+/// their mount table. Zombies have none of these.
 pub fn processes(directory: &Path) -> Vec<Leftover> {
     let needle = directory.as_os_str().as_bytes();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let known = |file: String| fs::read(file).is_ok_and(|bytes| contains(&bytes, needle));
-    let knows = |pid: &u32| ["cmdline", "environ", "mountinfo"].iter().any(|file| known(format!("/proc/{pid}/{file}")));
+    let mentions =
+        |pid: u32, file: &str| fs::read(format!("/proc/{pid}/{file}")).is_ok_and(|bytes| contains(&bytes, needle));
+    let knows =
+        |pid: u32| mentions(pid, "cmdline") || mentions(pid, "environ") || contained(pid) && mentions(pid, "mountinfo");
     let own = std::process::id();
-    pids.filter(|pid| *pid != own && knows(pid)).map(|pid| Leftover { pid, args: args(pid) }).collect()
+    pids.filter(|pid| *pid != own && knows(*pid)).map(|pid| Leftover { pid, args: args(pid) }).collect()
+}
+
+/// Whether a process has a mount table and process ids of its own. Only then does its mount table say something about
+/// it: a mount leaked into ours is in the table of every process of the machine, and those are not to be killed for it.
+fn contained(pid: u32) -> bool {
+    let own = |kind: &str| {
+        let theirs = fs::read_link(format!("/proc/{pid}/ns/{kind}"));
+        theirs.is_ok_and(|theirs| fs::read_link(format!("/proc/self/ns/{kind}")).is_ok_and(|ours| ours != theirs))
+    };
+    own("mnt") && own("pid")
 }
 
 fn args(pid: u32) -> String {

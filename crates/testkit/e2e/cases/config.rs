@@ -112,15 +112,15 @@ fn a_volume_of_the_image_starts_with_its_content(lab: &Lab) {
 
 fn labels_of_image_and_command_line_are_joined(lab: &Lab) {
     lab.load("configured");
-    lab.knarr(["run", "--name", "c", "-l", "ship=mine", "--label", "flag", "configured"]).ok();
-    let labels = lab.inspect("c")["Config"]["Labels"].clone();
+    lab.knarr(["run", "--name", "boat", "-l", "ship=mine", "--label", "flag", "configured"]).ok();
+    let labels = lab.inspect("boat")["Config"]["Labels"].clone();
     assert_eq!(labels, serde_json::json!({"port": "bergen", "ship": "mine", "flag": ""}));
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn a_name_with_strange_characters_is_refused(lab: &Lab) {
     lab.load("probe");
-    for name in ["../up", "a b", "-x", "", "ünïcode"] {
+    for name in ["../up", "a b", "-x", "ünïcode"] {
         lab.knarr(["run", "--rm", &format!("--name={name}"), "probe", "probe", "true"]).exits(125);
     }
 }

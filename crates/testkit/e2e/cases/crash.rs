@@ -57,7 +57,7 @@ fn big_image() -> ImageMaker {
             })
             .finish()
     };
-    let layers = ["a", "b", "c"].map(|name| (layer(name), Compression::Gzip)).to_vec();
+    let layers = ["x", "y", "z"].map(|name| (layer(name), Compression::Gzip)).to_vec();
     ImageMaker { layers, ..ImageMaker::new(json!({"Cmd": ["/x"]}), Vec::new()) }
 }
 
@@ -95,16 +95,16 @@ fn a_pull_can_be_killed_at_any_moment_and_goes_on(lab: &Lab) {
 
 fn a_run_can_be_killed_at_any_moment(lab: &Lab) {
     lab.load("probe");
-    let args = ["run", "--name", "c", "probe", "probe", "exit", "3"];
+    let args = ["run", "--name", "boat", "probe", "probe", "exit", "3"];
     let whole = time(|| drop(lab.knarr(args).exits(3)));
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
     kill_at_moments(lab, whole, &args, |_| {
         lab.knarr(["ps", "-a"]).ok();
         let exists = !lab.knarr(["ps", "-aq"]).ok().stdout.is_empty();
         if exists {
-            lab.knarr(["rm", "-f", "c"]).ok();
+            lab.knarr(["rm", "-f", "boat"]).ok();
         }
-        lab.knarr(["run", "--rm", "--name", "c", "probe", "probe", "exit", "4"]).exits(4);
+        lab.knarr(["run", "--rm", "--name", "boat", "probe", "probe", "exit", "4"]).exits(4);
     });
     assert!(leftovers::after_grace(&lab.path("state")).is_empty(), "{:?}", leftovers::processes(&lab.path("state")));
     assert_eq!(fs::read_dir(lab.path("state/snapshots")).map_or(0, |entries| entries.count()), 0, "snapshots stayed");
@@ -112,38 +112,38 @@ fn a_run_can_be_killed_at_any_moment(lab: &Lab) {
 
 fn a_removal_can_be_killed_at_any_moment(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--name", "c", "probe", "probe", "true"]).ok();
-    let whole = time(|| drop(lab.knarr(["rm", "c"]).ok()));
-    kill_at_moments(lab, whole * 2, &["rm", "-f", "c"], |_| {
+    lab.knarr(["run", "--name", "boat", "probe", "probe", "true"]).ok();
+    let whole = time(|| drop(lab.knarr(["rm", "boat"]).ok()));
+    kill_at_moments(lab, whole * 2, &["rm", "-f", "boat"], |_| {
         lab.knarr(["ps", "-a"]).ok();
         if !lab.knarr(["ps", "-aq"]).ok().stdout.is_empty() {
-            lab.knarr(["rm", "-f", "c"]).ok();
+            lab.knarr(["rm", "-f", "boat"]).ok();
         }
-        lab.knarr(["run", "--name", "c", "probe", "probe", "true"]).ok();
+        lab.knarr(["run", "--name", "boat", "probe", "probe", "true"]).ok();
     });
-    lab.knarr(["rm", "-f", "c"]).ok();
+    lab.knarr(["rm", "-f", "boat"]).ok();
 }
 
 fn a_killed_command_line_leaves_a_detached_container_alone(lab: &Lab) {
     lab.load("probe");
-    let run = lab.start(["run", "--name", "c", "probe", "probe", "sleep"]);
+    let run = lab.start(["run", "--name", "boat", "probe", "probe", "sleep"]);
     wait_running(lab);
     process::signal(run.id(), "KILL");
     drop(run);
-    assert_eq!(lab.inspect("c")["State"]["Running"], true);
-    lab.knarr(["exec", "c", "probe", "exit", "3"]).exits(3);
-    lab.knarr(["rm", "-f", "c"]).ok();
+    assert_eq!(lab.inspect("boat")["State"]["Running"], true);
+    lab.knarr(["exec", "boat", "probe", "exit", "3"]).exits(3);
+    lab.knarr(["rm", "-f", "boat"]).ok();
 }
 
 fn wait_running(lab: &Lab) {
     wait::until("it runs", || {
-        lab.knarr(["inspect", "-f", "{{.State.Running}}", "c"]).stdout.starts_with("true").then_some(())
+        lab.knarr(["inspect", "-f", "{{.State.Running}}", "boat"]).stdout.starts_with("true").then_some(())
     });
 }
 
 fn a_killed_foreground_run_leaves_nothing_with_rm(lab: &Lab) {
     lab.load("shell");
-    let run = lab.start(["run", "--rm", "--name", "c", "shell", "sh", "-c", "sleep 0.5"]);
+    let run = lab.start(["run", "--rm", "--name", "boat", "shell", "sh", "-c", "sleep 0.5"]);
     wait_running(lab);
     process::signal(run.id(), "KILL");
     drop(run);
@@ -152,15 +152,15 @@ fn a_killed_foreground_run_leaves_nothing_with_rm(lab: &Lab) {
 
 fn a_killed_supervisor_takes_its_container_along(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "-d", "--name", "c", "probe", "probe", "sleep"]).ok();
-    let pid = lab.inspect("c")["State"]["Pid"].as_u64().expect("a pid") as u32;
+    lab.knarr(["run", "-d", "--name", "boat", "probe", "probe", "sleep"]).ok();
+    let pid = lab.inspect("boat")["State"]["Pid"].as_u64().expect("a pid") as u32;
     let supervisor = parent_of(pid);
     process::signal(supervisor, "KILL");
     wait::until("the container is gone", || fs::read_link(format!("/proc/{pid}/exe")).is_err().then_some(()));
-    wait::until("it is seen", || (lab.inspect("c")["State"]["Running"] == false).then_some(()));
-    lab.knarr(["start", "c"]).ok();
+    wait::until("it is seen", || (lab.inspect("boat")["State"]["Running"] == false).then_some(()));
+    lab.knarr(["start", "boat"]).ok();
     wait_running(lab);
-    lab.knarr(["rm", "-f", "c"]).ok();
+    lab.knarr(["rm", "-f", "boat"]).ok();
 }
 
 fn parent_of(pid: u32) -> u32 {
@@ -171,13 +171,13 @@ fn parent_of(pid: u32) -> u32 {
 
 fn a_killed_exec_leaves_the_container_alone(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "-d", "--name", "c", "probe", "probe", "sleep"]).ok();
-    let whole = time(|| drop(lab.knarr(["exec", "c", "probe", "true"]).ok()));
-    kill_at_moments(lab, whole, &["exec", "c", "probe", "true"], |_| {
-        assert_eq!(lab.inspect("c")["State"]["Running"], true);
+    lab.knarr(["run", "-d", "--name", "boat", "probe", "probe", "sleep"]).ok();
+    let whole = time(|| drop(lab.knarr(["exec", "boat", "probe", "true"]).ok()));
+    kill_at_moments(lab, whole, &["exec", "boat", "probe", "true"], |_| {
+        assert_eq!(lab.inspect("boat")["State"]["Running"], true);
     });
-    lab.knarr(["exec", "c", "probe", "exit", "3"]).exits(3);
-    lab.knarr(["rm", "-f", "c"]).ok();
+    lab.knarr(["exec", "boat", "probe", "exit", "3"]).exits(3);
+    lab.knarr(["rm", "-f", "boat"]).ok();
 }
 
 fn a_full_disk_is_a_sentence_and_is_recovered_from(lab: &Lab) {
@@ -263,9 +263,9 @@ fn a_state_of_a_later_version_is_refused(lab: &Lab) {
 
 fn a_lost_run_directory_means_everything_has_stopped(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--name", "c", "probe", "probe", "exit", "3"]).exits(3);
+    lab.knarr(["run", "--name", "boat", "probe", "probe", "exit", "3"]).exits(3);
     fs::remove_dir_all(lab.path("run")).expect("removed");
-    assert_eq!(lab.inspect("c")["State"]["ExitCode"], 3);
+    assert_eq!(lab.inspect("boat")["State"]["ExitCode"], 3);
     lab.knarr(["run", "--rm", "probe", "probe", "exit", "4"]).exits(4);
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
 }

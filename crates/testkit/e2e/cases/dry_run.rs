@@ -32,7 +32,7 @@ fn options_show_what_was_understood(lab: &Lab) {
 fn nothing_is_made(lab: &Lab) {
     lab.load("probe");
     for what in ["options", "spec", "plan"] {
-        lab.knarr(["run", &format!("--dry-run={what}"), "--name", "c", "probe", "probe", "true"]).ok();
+        lab.knarr(["run", &format!("--dry-run={what}"), "--name", "boat", "probe", "probe", "true"]).ok();
     }
     lab.knarr(["ps", "-aq"]).ok().prints("");
     assert_eq!(std::fs::read_dir(lab.path("state/containers")).map_or(0, |entries| entries.count()), 0);

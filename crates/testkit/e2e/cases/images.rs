@@ -118,9 +118,9 @@ fn rmi_removes_the_name_and_then_the_image(lab: &Lab) {
 
 fn rmi_refuses_what_is_in_use(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "-d", "--name", "c", "probe", "probe", "sleep"]).ok();
+    lab.knarr(["run", "-d", "--name", "boat", "probe", "probe", "sleep"]).ok();
     lab.knarr(["rmi", "probe"]).exits(1).says("conflict");
-    lab.knarr(["rm", "-f", "c"]).ok();
+    lab.knarr(["rm", "-f", "boat"]).ok();
     lab.knarr(["rmi", "probe"]).ok();
 }
 
@@ -140,9 +140,9 @@ fn inspect_shows_the_config(lab: &Lab) {
 
 fn system_df_counts(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--name", "c", "probe", "probe", "write", "/x", "data"]).ok();
+    lab.knarr(["run", "--name", "boat", "probe", "probe", "write", "/x", "data"]).ok();
     lab.knarr(["system", "df"]).ok().shows("Images").shows("Containers");
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn a_name_that_is_no_name_is_refused(lab: &Lab) {

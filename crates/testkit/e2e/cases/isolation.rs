@@ -104,7 +104,8 @@ fn cap_add_and_cap_drop_by_either_spelling(lab: &Lab) {
 
 fn an_unknown_capability_is_refused(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--rm", "--cap-add", "fly", "probe", "probe", "true"]).exits(125).says("fly");
+    let done = lab.knarr(["run", "--rm", "--cap-add", "fly", "probe", "probe", "true"]).exits(125);
+    assert!(done.stderr.to_lowercase().contains("fly"), "{done}");
 }
 
 fn system_calls_are_filtered_unless_asked_otherwise(lab: &Lab) {
@@ -129,7 +130,9 @@ fn set_uid_works_unless_forbidden(lab: &Lab) {
 fn kernel_files_are_masked_or_read_only(lab: &Lab) {
     lab.load("probe");
     let paths = lab.probe(&[]).paths;
-    let open: Vec<_> = paths.iter().filter(|(_, state)| **state == PathState::Open).collect();
+    // Above the cgroup mounts, which have a test of their own, stands a tmpfs that may be written.
+    let open = paths.iter().filter(|(path, state)| **state == PathState::Open && *path != "/sys/fs/cgroup");
+    let open: Vec<_> = open.collect();
     assert!(open.is_empty(), "open: {open:?}");
     for path in ["/proc/sys", "/proc/bus", "/proc/fs", "/proc/irq"] {
         assert!(matches!(paths[path], PathState::ReadOnly | PathState::Absent), "{path}: {:?}", paths[path]);
@@ -186,10 +189,11 @@ fn dev_has_the_usual_nodes_and_no_others(lab: &Lab) {
     lab.load("probe");
     let done = lab.knarr(["run", "--rm", "probe", "probe", "list", "/dev"]).ok();
     let expected = [
-        "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty",
-        "urandom", "zero",
+        "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom",
+        "zero",
     ];
-    assert_eq!(done.stdout.lines().collect::<Vec<_>>(), expected);
+    // `core` leads to /proc/kcore, which not every kernel has.
+    assert_eq!(done.stdout.lines().filter(|name| *name != "core").collect::<Vec<_>>(), expected);
     lab.knarr(["run", "--rm", "probe", "probe", "stat", "/dev/null"]).ok().shows("character-device 0666");
     lab.knarr(["run", "--rm", "-u", "alice", "probe", "probe", "try-write", "/dev/null"]).ok();
     lab.knarr(["run", "--rm", "-u", "alice", "probe", "probe", "try-write", "/dev/shm/x"]).ok();
@@ -198,8 +202,8 @@ fn dev_has_the_usual_nodes_and_no_others(lab: &Lab) {
 fn host_devices_cannot_be_opened(lab: &Lab) {
     lab.needs_root();
     lab.load("shell");
-    // mknod needs the capability docker gives; opening is what the device cgroup forbids.
-    let script = "busybox mknod /x b 254 0 && (dd if=/x of=/dev/null count=1 2>&1; true)";
+    // Making the node may be allowed (docker gives the capability); opening it never is, by the device cgroup.
+    let script = "(busybox mknod /x b 254 0 && dd if=/x of=/dev/null count=1) 2>&1; true";
     let done = lab.knarr(["run", "--rm", "shell", "sh", "-c", script]).ok();
     assert!(done.stdout.contains("not permitted") || done.stdout.contains("denied"), "{done}");
 }

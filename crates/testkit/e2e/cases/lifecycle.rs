@@ -34,127 +34,127 @@ fn state(lab: &Lab, name: &str) -> String {
 
 fn a_detached_run_prints_the_full_id(lab: &Lab) {
     lab.load("probe");
-    let id = lab.knarr(["run", "-d", "--name", "c", "probe", "probe", "sleep"]).ok().silently().stdout;
+    let id = lab.knarr(["run", "-d", "--name", "boat", "probe", "probe", "sleep"]).ok().silently().stdout;
     assert!(id.len() == 65 && id.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()), "{id:?}");
-    assert_eq!(lab.inspect("c")["Id"], id.trim_end());
-    assert_eq!(state(lab, "c"), "running");
-    lab.knarr(["rm", "-f", "c"]).ok().prints("c\n");
+    assert_eq!(lab.inspect("boat")["Id"], id.trim_end());
+    assert_eq!(state(lab, "boat"), "running");
+    lab.knarr(["rm", "-f", "boat"]).ok().prints("boat\n");
 }
 
 fn a_detached_container_outlives_its_command_line(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "-d", "--name", "c", "probe", "probe", "sleep"]).ok();
-    let pid = lab.inspect("c")["State"]["Pid"].as_u64().expect("a pid") as u32;
+    lab.knarr(["run", "-d", "--name", "boat", "probe", "probe", "sleep"]).ok();
+    let pid = lab.inspect("boat")["State"]["Pid"].as_u64().expect("a pid") as u32;
     assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
-    lab.knarr(["rm", "-f", "c"]).ok();
+    lab.knarr(["rm", "-f", "boat"]).ok();
     assert!(!std::path::Path::new(&format!("/proc/{pid}/exe")).exists(), "it is still there after rm -f");
 }
 
 fn stop_asks_and_then_kills(lab: &Lab) {
     lab.load("probe");
     // The probe has no handler, and the kernel spares process 1 a TERM it does not handle.
-    lab.knarr(["run", "-d", "--name", "c", "probe", "probe", "sleep"]).ok();
-    lab.knarr(["stop", "-t", "1", "c"]).ok().prints("c\n");
-    assert_eq!(lab.inspect("c")["State"]["ExitCode"], 137);
-    lab.knarr(["stop", "c"]).ok().prints("c\n");
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["run", "-d", "--name", "boat", "probe", "probe", "sleep"]).ok();
+    lab.knarr(["stop", "-t", "1", "boat"]).ok().prints("boat\n");
+    assert_eq!(lab.inspect("boat")["State"]["ExitCode"], 137);
+    lab.knarr(["stop", "boat"]).ok().prints("boat\n");
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn stop_sends_the_images_signal(lab: &Lab) {
     lab.load("configured");
     // The image says SIGKILL, so that no waiting is needed: an hour of patience would be noticed.
-    lab.knarr(["run", "-d", "--name", "c", "configured", "sleep"]).ok();
-    lab.knarr(["stop", "-t", "3600", "c"]).ok();
-    assert_eq!(lab.inspect("c")["State"]["ExitCode"], 137);
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["run", "-d", "--name", "boat", "configured", "sleep"]).ok();
+    lab.knarr(["stop", "-t", "3600", "boat"]).ok();
+    assert_eq!(lab.inspect("boat")["State"]["ExitCode"], 137);
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn stop_signal_can_be_chosen(lab: &Lab) {
     lab.load("shell");
     let script = "trap 'exit 9' USR1; echo ready; while :; do sleep 0.05; done";
-    lab.knarr(["run", "-d", "--name", "c", "--stop-signal", "SIGUSR1", "shell", "sh", "-c", script]).ok();
+    lab.knarr(["run", "-d", "--name", "boat", "--stop-signal", "SIGUSR1", "shell", "sh", "-c", script]).ok();
     until_logged(lab, "ready");
-    lab.knarr(["stop", "c"]).ok();
-    assert_eq!(lab.inspect("c")["State"]["ExitCode"], 9);
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["stop", "boat"]).ok();
+    assert_eq!(lab.inspect("boat")["State"]["ExitCode"], 9);
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn until_logged(lab: &Lab, text: &str) {
-    wait::until("the container says it is ready", || lab.knarr(["logs", "c"]).stdout.contains(text).then_some(()));
+    wait::until("the container says it is ready", || lab.knarr(["logs", "boat"]).stdout.contains(text).then_some(()));
 }
 
 fn a_trap_is_heard_and_its_code_kept(lab: &Lab) {
     lab.load("shell");
     let script = "trap 'echo heard; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
-    lab.knarr(["run", "-d", "--name", "c", "shell", "sh", "-c", script]).ok();
+    lab.knarr(["run", "-d", "--name", "boat", "shell", "sh", "-c", script]).ok();
     until_logged(lab, "ready");
-    lab.knarr(["stop", "c"]).ok();
-    lab.knarr(["logs", "c"]).ok().prints("ready\nheard\n");
-    lab.knarr(["wait", "c"]).ok().prints("3\n");
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["stop", "boat"]).ok();
+    lab.knarr(["logs", "boat"]).ok().prints("ready\nheard\n");
+    lab.knarr(["wait", "boat"]).ok().prints("3\n");
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn kill_sends_the_named_signal(lab: &Lab) {
     lab.load("shell");
     let script = "trap 'exit 4' HUP; echo ready; while :; do sleep 0.05; done";
     for signal in ["HUP", "SIGHUP", "1"] {
-        lab.knarr(["run", "-d", "--name", "c", "shell", "sh", "-c", script]).ok();
+        lab.knarr(["run", "-d", "--name", "boat", "shell", "sh", "-c", script]).ok();
         until_logged(lab, "ready");
-        lab.knarr(["kill", "-s", signal, "c"]).ok().prints("c\n");
-        lab.knarr(["wait", "c"]).ok().prints("4\n");
-        lab.knarr(["rm", "c"]).ok();
+        lab.knarr(["kill", "-s", signal, "boat"]).ok().prints("boat\n");
+        lab.knarr(["wait", "boat"]).ok().prints("4\n");
+        lab.knarr(["rm", "boat"]).ok();
     }
-    lab.knarr(["run", "-d", "--name", "c", "shell", "sh", "-c", script]).ok();
-    lab.knarr(["kill", "c"]).ok();
-    lab.knarr(["wait", "c"]).ok().prints("137\n");
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["run", "-d", "--name", "boat", "shell", "sh", "-c", script]).ok();
+    lab.knarr(["kill", "boat"]).ok();
+    lab.knarr(["wait", "boat"]).ok().prints("137\n");
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn kill_of_something_not_running_is_an_error(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--name", "c", "probe", "probe", "true"]).ok();
-    lab.knarr(["kill", "c"]).exits(1).says("is not running");
+    lab.knarr(["run", "--name", "boat", "probe", "probe", "true"]).ok();
+    lab.knarr(["kill", "boat"]).exits(1).says("is not running");
     lab.knarr(["kill", "nobody"]).exits(1).says("nobody");
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn start_runs_the_same_thing_again(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--name", "c", "probe", "probe", "echo", "again"]).ok().prints("again\n");
-    lab.knarr(["start", "c"]).ok().prints("c\n");
-    lab.knarr(["wait", "c"]).ok().prints("0\n");
-    lab.knarr(["logs", "c"]).ok().prints("again\nagain\n");
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["run", "--name", "boat", "probe", "probe", "echo", "again"]).ok().prints("again\n");
+    lab.knarr(["start", "boat"]).ok().prints("boat\n");
+    lab.knarr(["wait", "boat"]).ok().prints("0\n");
+    lab.knarr(["logs", "boat"]).ok().prints("again\nagain\n");
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn start_with_a_shows_the_output(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--name", "c", "probe", "probe", "exit", "3"]).exits(3);
-    lab.knarr(["start", "-a", "c"]).exits(3);
-    lab.knarr(["rm", "c"]).ok();
-    lab.knarr(["run", "--name", "c", "probe", "probe", "echo", "seen"]).ok();
-    lab.knarr(["start", "--attach", "c"]).ok().prints("seen\n");
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["run", "--name", "boat", "probe", "probe", "exit", "3"]).exits(3);
+    lab.knarr(["start", "-a", "boat"]).exits(3);
+    lab.knarr(["rm", "boat"]).ok();
+    lab.knarr(["run", "--name", "boat", "probe", "probe", "echo", "seen"]).ok();
+    lab.knarr(["start", "--attach", "boat"]).ok().prints("seen\n");
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn restart_gives_a_new_process(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "-d", "--name", "c", "probe", "probe", "sleep"]).ok();
-    let before = lab.inspect("c")["State"]["Pid"].clone();
-    lab.knarr(["restart", "-t", "0", "c"]).ok().prints("c\n");
-    let after = lab.inspect("c")["State"]["Pid"].clone();
+    lab.knarr(["run", "-d", "--name", "boat", "probe", "probe", "sleep"]).ok();
+    let before = lab.inspect("boat")["State"]["Pid"].clone();
+    lab.knarr(["restart", "-t", "0", "boat"]).ok().prints("boat\n");
+    let after = lab.inspect("boat")["State"]["Pid"].clone();
     assert_ne!(before, after);
-    assert_eq!(state(lab, "c"), "running");
-    lab.knarr(["rm", "-f", "c"]).ok();
+    assert_eq!(state(lab, "boat"), "running");
+    lab.knarr(["rm", "-f", "boat"]).ok();
 }
 
 fn wait_prints_the_exit_code(lab: &Lab) {
     lab.load("shell");
-    lab.knarr(["run", "-d", "--name", "c", "shell", "sh", "-c", "sleep 0.3; exit 7"]).ok();
-    lab.knarr(["wait", "c"]).ok().prints("7\n");
-    lab.knarr(["wait", "c"]).ok().prints("7\n");
-    lab.knarr(["rm", "c"]).ok();
-    lab.knarr(["wait", "c"]).exits(1).says("c");
+    lab.knarr(["run", "-d", "--name", "boat", "shell", "sh", "-c", "sleep 0.3; exit 7"]).ok();
+    lab.knarr(["wait", "boat"]).ok().prints("7\n");
+    lab.knarr(["wait", "boat"]).ok().prints("7\n");
+    lab.knarr(["rm", "boat"]).ok();
+    lab.knarr(["wait", "boat"]).exits(1).says("boat");
 }
 
 fn wait_for_several_prints_each(lab: &Lab) {
@@ -168,9 +168,9 @@ fn wait_for_several_prints_each(lab: &Lab) {
 
 fn rm_refuses_what_runs_unless_forced(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "-d", "--name", "c", "probe", "probe", "sleep"]).ok();
-    lab.knarr(["rm", "c"]).exits(1).says("running");
-    lab.knarr(["rm", "--force", "c"]).ok().prints("c\n");
+    lab.knarr(["run", "-d", "--name", "boat", "probe", "probe", "sleep"]).ok();
+    lab.knarr(["rm", "boat"]).exits(1).says("running");
+    lab.knarr(["rm", "--force", "boat"]).ok().prints("boat\n");
     lab.knarr(["ps", "-aq"]).ok().prints("");
 }
 
@@ -180,11 +180,11 @@ fn rm_of_nothing_is_an_error(lab: &Lab) {
 
 fn a_name_is_taken_once(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--name", "c", "probe", "probe", "true"]).ok();
-    lab.knarr(["run", "--name", "c", "probe", "probe", "true"]).exits(125).says("already in use");
-    lab.knarr(["rm", "c"]).ok();
-    lab.knarr(["run", "--name", "c", "probe", "probe", "true"]).ok();
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["run", "--name", "boat", "probe", "probe", "true"]).ok();
+    lab.knarr(["run", "--name", "boat", "probe", "probe", "true"]).exits(125).says("already in use");
+    lab.knarr(["rm", "boat"]).ok();
+    lab.knarr(["run", "--name", "boat", "probe", "probe", "true"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn an_id_prefix_is_enough(lab: &Lab) {
@@ -197,9 +197,9 @@ fn an_id_prefix_is_enough(lab: &Lab) {
 
 fn rm_cleans_up_by_itself(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--rm", "--name", "c", "probe", "probe", "exit", "3"]).exits(3);
+    lab.knarr(["run", "--rm", "--name", "boat", "probe", "probe", "exit", "3"]).exits(3);
     lab.knarr(["ps", "-aq"]).ok().prints("");
-    lab.knarr(["inspect", "c"]).exits(1);
+    lab.knarr(["inspect", "boat"]).exits(1);
     assert_eq!(entries(lab, "state/containers"), 0, "a container directory is left");
     assert_eq!(entries(lab, "state/snapshots"), 0, "a snapshot is left");
     assert_eq!(entries(lab, "run/containers"), 0, "a run directory is left");
@@ -211,8 +211,8 @@ fn entries(lab: &Lab, directory: &str) -> usize {
 
 fn rm_cleans_up_when_detached_too(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "-d", "--rm", "--name", "c", "probe", "probe", "sleep"]).ok();
-    lab.knarr(["kill", "c"]).ok();
+    lab.knarr(["run", "-d", "--rm", "--name", "boat", "probe", "probe", "sleep"]).ok();
+    lab.knarr(["kill", "boat"]).ok();
     wait::until("the container is removed", || lab.knarr(["ps", "-aq"]).ok().text().is_empty().then_some(()));
     wait::until("its directory is gone", || (entries(lab, "state/containers") == 0).then_some(()));
     assert_eq!(entries(lab, "state/snapshots"), 0);
@@ -221,11 +221,11 @@ fn rm_cleans_up_when_detached_too(lab: &Lab) {
 fn foreground_run_passes_signals_on(lab: &Lab) {
     lab.load("shell");
     let script = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done";
-    let mut run = lab.start(["run", "--name", "c", "shell", "sh", "-c", script]);
-    wait::until("it is ready", || lab.knarr(["logs", "c"]).stdout.contains("ready").then_some(()));
+    let mut run = lab.start(["run", "--name", "boat", "shell", "sh", "-c", script]);
+    wait::until("it is ready", || lab.knarr(["logs", "boat"]).stdout.contains("ready").then_some(()));
     process::signal(run.id(), "TERM");
     assert_eq!(run.wait_patiently().code(), Some(5));
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn orphans_are_reaped_with_init(lab: &Lab) {

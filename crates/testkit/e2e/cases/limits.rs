@@ -39,10 +39,10 @@ fn memory_is_limited(lab: &Lab) {
 fn a_program_beyond_its_memory_is_killed_and_it_is_said(lab: &Lab) {
     need_limits(lab);
     lab.load("probe");
-    lab.knarr(["run", "--name", "c", "-m", "32m", "probe", "probe", "mem", "200000000"]).exits(137);
-    let state = lab.inspect("c")["State"].clone();
+    lab.knarr(["run", "--name", "boat", "-m", "32m", "probe", "probe", "mem", "200000000"]).exits(137);
+    let state = lab.inspect("boat")["State"].clone();
     assert_eq!((&state["OOMKilled"], &state["ExitCode"]), (&true.into(), &137.into()));
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn processors_are_limited(lab: &Lab) {

@@ -35,7 +35,7 @@ fn ps_a_shows_all_with_their_exit_codes(lab: &Lab) {
 
 fn ps_has_dockers_columns(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "-d", "--name", "c", "probe", "probe", "sleep"]).ok();
+    lab.knarr(["run", "-d", "--name", "boat", "probe", "probe", "sleep"]).ok();
     let ps = lab.knarr(["ps"]).ok();
     let heading: Vec<&str> = ps
         .stdout
@@ -48,7 +48,7 @@ fn ps_has_dockers_columns(lab: &Lab) {
         .collect();
     assert_eq!(heading, ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]);
     assert!(ps.stdout.contains("\"probe sleep\"") && ps.stdout.contains("Up "), "{ps}");
-    lab.knarr(["rm", "-f", "c"]).ok();
+    lab.knarr(["rm", "-f", "boat"]).ok();
 }
 
 fn ps_q_prints_short_ids(lab: &Lab) {
@@ -61,27 +61,31 @@ fn ps_q_prints_short_ids(lab: &Lab) {
 
 fn ps_formats_with_templates(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--name", "c", "-l", "port=bergen", "probe", "probe", "true"]).ok();
-    lab.knarr(["ps", "-a", "--format", "{{.Names}} {{.Image}} {{.State}}"]).ok().prints("c probe exited\n");
+    lab.knarr(["run", "--name", "boat", "-l", "port=bergen", "probe", "probe", "true"]).ok();
+    lab.knarr(["ps", "-a", "--format", "{{.Names}} {{.Image}} {{.State}}"]).ok().prints("boat probe exited\n");
     lab.knarr(["ps", "-a", "--format", "{{.Label \"port\"}}"]).ok().prints("bergen\n");
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn ps_formats_a_table(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--name", "c", "probe", "probe", "true"]).ok();
-    lab.knarr(["ps", "-a", "--format", "table {{.Names}}\t{{.Image}}"]).ok().shows("NAMES").shows("IMAGE").shows("c ");
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["run", "--name", "boat", "probe", "probe", "true"]).ok();
+    lab.knarr(["ps", "-a", "--format", "table {{.Names}}\t{{.Image}}"])
+        .ok()
+        .shows("NAMES")
+        .shows("IMAGE")
+        .shows("boat ");
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn ps_formats_json_lines(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--name", "c", "probe", "probe", "true"]).ok();
+    lab.knarr(["run", "--name", "boat", "probe", "probe", "true"]).ok();
     for format in ["{{json .}}", "json"] {
         let line = lab.knarr(["ps", "-a", "--format", format]).ok().json();
-        assert_eq!((&line["Names"], &line["State"]), (&"c".into(), &"exited".into()));
+        assert_eq!((&line["Names"], &line["State"]), (&"boat".into(), &"exited".into()));
     }
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn ps_filters(lab: &Lab) {
@@ -97,9 +101,9 @@ fn ps_filters(lab: &Lab) {
 
 fn inspect_has_the_fields_scripts_read(lab: &Lab) {
     lab.load("configured");
-    lab.knarr(["run", "--name", "c", "-m", "64m", "-e", "A=b", "configured", "exit", "4"]);
-    let seen = lab.inspect("c");
-    assert_eq!(seen["Name"], "/c");
+    lab.knarr(["run", "--name", "boat", "-m", "64m", "-e", "A=b", "configured", "exit", "4"]);
+    let seen = lab.inspect("boat");
+    assert_eq!(seen["Name"], "/boat");
     assert_eq!(seen["State"]["Status"], "exited");
     assert_eq!(seen["State"]["Running"], false);
     assert_eq!(seen["State"]["ExitCode"], 4);
@@ -117,12 +121,12 @@ fn inspect_has_the_fields_scripts_read(lab: &Lab) {
     assert!(seen["Image"].as_str().is_some_and(|id| id.starts_with("sha256:")));
     assert!(seen["Created"].as_str().is_some_and(|time| time.ends_with('Z')));
     assert!(seen["State"]["StartedAt"].as_str() <= seen["State"]["FinishedAt"].as_str());
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn inspect_formats_with_templates(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--name", "c", "-l", "port=bergen", "probe", "probe", "exit", "4"]).exits(4);
+    lab.knarr(["run", "--name", "boat", "-l", "port=bergen", "probe", "probe", "exit", "4"]).exits(4);
     for (template, expected) in [
         ("{{.State.ExitCode}}", "4\n"),
         ("{{json .State.Running}}", "false\n"),
@@ -130,11 +134,11 @@ fn inspect_formats_with_templates(lab: &Lab) {
         ("{{range .Config.Cmd}}<{{.}}>{{end}}", "<probe><exit><4>\n"),
         ("{{if .State.Running}}up{{else}}down{{end}}", "down\n"),
         ("{{len .Config.Cmd}}", "3\n"),
-        ("{{.Name | printf \"%s!\"}}", "/c!\n"),
+        ("{{.Name | printf \"%s!\"}}", "/boat!\n"),
     ] {
-        lab.knarr(["inspect", "--format", template, "c"]).ok().prints(expected);
+        lab.knarr(["inspect", "--format", template, "boat"]).ok().prints(expected);
     }
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn inspect_of_nothing_is_an_error_and_an_empty_list(lab: &Lab) {
@@ -143,8 +147,8 @@ fn inspect_of_nothing_is_an_error_and_an_empty_list(lab: &Lab) {
 
 fn a_bad_template_is_an_error(lab: &Lab) {
     lab.load("probe");
-    lab.knarr(["run", "--name", "c", "probe", "probe", "true"]).ok();
-    lab.knarr(["inspect", "-f", "{{.State.", "c"]).fails();
-    lab.knarr(["inspect", "-f", "{{.NoSuchField.AtAll}}", "c"]).fails();
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["run", "--name", "boat", "probe", "probe", "true"]).ok();
+    lab.knarr(["inspect", "-f", "{{.State.", "boat"]).fails();
+    lab.knarr(["inspect", "-f", "{{.NoSuchField.AtAll}}", "boat"]).fails();
+    lab.knarr(["rm", "boat"]).ok();
 }

@@ -40,10 +40,10 @@ fn runc_keeps_the_restrictions(lab: &Lab) {
 fn runc_can_be_stopped_and_removed(lab: &Lab) {
     let runc = runc(lab);
     lab.load("probe");
-    lab.knarr(["run", "-d", "--name", "c", "--runtime", runc, "probe", "probe", "sleep"]).ok();
-    lab.knarr(["exec", "c", "probe", "exit", "3"]).exits(3);
-    lab.knarr(["stop", "-t", "0", "c"]).ok();
-    lab.knarr(["rm", "c"]).ok();
+    lab.knarr(["run", "-d", "--name", "boat", "--runtime", runc, "probe", "probe", "sleep"]).ok();
+    lab.knarr(["exec", "boat", "probe", "exit", "3"]).exits(3);
+    lab.knarr(["stop", "-t", "0", "boat"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
 }
 
 fn a_runtime_that_is_not_there_is_named(lab: &Lab) {
