@@ -452,10 +452,7 @@ impl Transport {
     }
 
     fn tls_error(&self) -> Option<&rustls::Error> {
-        chain(&self.0).find_map(|error| {
-            let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            error.downcast_ref().or_else(|| inner?.downcast_ref())
-        })
+        chain(&self.0).find_map(within)
     }
 
     /// Whether the other side's certificate was refused.
@@ -476,6 +473,14 @@ impl fmt::Display for Transport {
             Some(bottom) => fmt::Display::fmt(bottom, f),
             None => fmt::Display::fmt(&self.0, f),
         }
+    }
+}
+
+/// An `io::Error` hides what it carries from `source()`, and may carry another of its kind.
+fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    match error.downcast_ref::<std::io::Error>() {
+        Some(io) => within(io.get_ref()?),
+        None => error.downcast_ref(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The crate from outside: pulls from servers that behave and from servers that do not, loads of good and bad archives.
 
+mod archives;
 mod auth;
+mod debian_registry;
 mod hostile;
 mod image;
 mod mirrors;
@@ -8,3 +10,4 @@ mod pull;
 mod resume;
 mod server;
 mod setup;
+mod tls;

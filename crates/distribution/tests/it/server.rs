@@ -1,7 +1,7 @@
 //! A small HTTP server that does exactly what a test says, right or wrong.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -79,6 +79,20 @@ pub struct Server {
 
 impl Server {
     pub fn start(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Server {
+        Server::listen(None, handler)
+    }
+
+    pub fn start_tls(
+        config: Arc<rustls::ServerConfig>,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Server {
+        Server::listen(Some(config), handler)
+    }
+
+    fn listen(
+        tls: Option<Arc<rustls::ServerConfig>>,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (log, stopping) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -90,7 +104,14 @@ impl Server {
                     return;
                 }
                 let (handler, log, stop) = (handler.clone(), shared_log.clone(), shared_stop.clone());
-                std::thread::spawn(move || serve(stream.unwrap(), &*handler, &log, &stop));
+                let (stream, tls) = (stream.unwrap(), tls.clone());
+                std::thread::spawn(move || match tls {
+                    None => serve(stream, &*handler, &log, &stop),
+                    Some(config) => {
+                        let connection = rustls::ServerConnection::new(config).unwrap();
+                        serve(rustls::StreamOwned::new(connection, stream), &*handler, &log, &stop)
+                    }
+                });
             }
         });
         Server { port, log, stopping }
@@ -118,13 +139,14 @@ impl Drop for Server {
     }
 }
 
-fn serve(stream: TcpStream, handler: &dyn Fn(&Request) -> Reply, log: &Mutex<Vec<Request>>, stop: &AtomicBool) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    while let Some(request) = read_request(&mut reader) {
+fn serve(stream: impl Read + Write, handler: &dyn Fn(&Request) -> Reply, log: &Mutex<Vec<Request>>, stop: &AtomicBool) {
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = read_request(&mut stream) {
         log.lock().unwrap().push(request.clone());
         let reply = handler(&request);
-        if send(&stream, &request, &reply, stop).is_err() || reply.sending != Sending::Whole {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
+        let sent = send(stream.get_mut(), &request, &reply, stop);
+        // Dropping the stream closes the connection.
+        if sent.is_err() || reply.sending != Sending::Whole {
             return;
         }
     }
@@ -153,7 +175,7 @@ fn read_request(reader: &mut impl BufRead) -> Option<Request> {
     Some(Request { method, path: path.to_owned(), query: query.to_owned(), headers, body })
 }
 
-fn send(mut stream: &TcpStream, request: &Request, reply: &Reply, stop: &AtomicBool) -> std::io::Result<()> {
+fn send(stream: &mut impl Write, request: &Request, reply: &Reply, stop: &AtomicBool) -> std::io::Result<()> {
     let mut head = format!("HTTP/1.1 {} Status\r\n", reply.status);
     match reply.sending {
         Sending::UntilClose | Sending::Endless => head += "Connection: close\r\n",
@@ -165,12 +187,13 @@ fn send(mut stream: &TcpStream, request: &Request, reply: &Reply, stop: &AtomicB
     }
     stream.write_all((head + "\r\n").as_bytes())?;
     if request.method == "HEAD" {
-        return Ok(());
+        return stream.flush();
     }
     match reply.sending {
         Sending::CutAfter(bytes) => stream.write_all(&reply.body[..bytes.min(reply.body.len())]),
         Sending::HangAfter(bytes) => {
             stream.write_all(&reply.body[..bytes])?;
+            stream.flush()?;
             while !stop.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -183,5 +206,6 @@ fn send(mut stream: &TcpStream, request: &Request, reply: &Reply, stop: &AtomicB
             stream.write_all(&[b' '; 64 << 10])?;
         },
         _ => stream.write_all(&reply.body),
-    }
+    }?;
+    stream.flush()
 }
