@@ -53,6 +53,14 @@ impl Gate {
             Gate::Foreign(foreign) => foreign.start(),
         }
     }
+
+    /// Kills what waits behind it and takes back what was made for it.
+    pub(crate) fn abandon(self) {
+        match self {
+            Gate::Own(created) => created.abandon(),
+            Gate::Foreign(foreign) => foreign.delete(),
+        }
+    }
 }
 
 impl Maker {
@@ -102,9 +110,13 @@ fn join(config: &ExecConfig, stdio: Stdio) -> Result<Made, Error> {
         return Err(Error::NotRunning { id: config.container.clone() });
     }
     let part: SpecPart = load(&config.bundle.join("config.json"))?;
-    let cgroup = (!state.cgroup.is_empty()).then_some(Cgroup { directories: state.cgroup });
-    let target =
-        ExecTarget { pid: state.pid, cgroup, seccomp: part.linux.seccomp, pdeathsig: true, ..ExecTarget::default() };
+    let target = ExecTarget {
+        pid: state.pid,
+        cgroup: state.cgroup,
+        seccomp: part.linux.seccomp,
+        pdeathsig: true,
+        ..ExecTarget::default()
+    };
     let running = knarr_runtime::exec(&target, &config.process, stdio)?;
     Ok(Made {
         pid: running.pid,

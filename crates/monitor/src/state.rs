@@ -14,6 +14,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use knarr_cgroup::Cgroup;
 use serde::{Deserialize, Serialize};
 
 use crate::lock;
@@ -53,9 +54,9 @@ pub struct State {
     pub pid_start_ticks: u64,
     /// The supervisor; 0 when there is none.
     pub monitor_pid: u32,
-    /// The container's control group: the directory in each hierarchy, with its controllers joined by commas.
-    #[serde(default)]
-    pub cgroup: Vec<(String, PathBuf)>,
+    /// The container's control group: its directory in each hierarchy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Cgroup>,
     /// When the program was executed.
     pub started_at: Option<u64>,
     /// When it ended; `None` for an end nobody saw.

@@ -89,17 +89,28 @@ impl Attributes {
         // SAFETY: just initialized.
         let mut attributes = Attributes(unsafe { raw.assume_init() });
         let flags = (libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF) as libc::c_short;
-        // SAFETY: a signal set is plain data, for which zeros are valid.
-        let (mut none, mut all) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        // SAFETY: all four take initialized attributes and signal sets that outlive the calls.
+        // Every bit, not sigfillset(3): that leaves out the two signals glibc keeps for itself, which the new program would
+        // then begin with ignored, and pass on to whatever it executes.
+        // SAFETY: a signal set is plain data, for which all zeros and all ones are valid.
+        let (none, all) = unsafe { (MaybeUninit::zeroed().assume_init(), every_bit()) };
+        // SAFETY: all three take initialized attributes and signal sets that outlive the calls.
         unsafe {
-            libc::sigemptyset(&mut none);
-            libc::sigfillset(&mut all);
             check(libc::posix_spawnattr_setsigmask(&mut attributes.0, &none))?;
             check(libc::posix_spawnattr_setsigdefault(&mut attributes.0, &all))?;
             check(libc::posix_spawnattr_setflags(&mut attributes.0, flags))?;
         }
         Ok(attributes)
+    }
+}
+
+/// # Safety
+/// `libc::sigset_t` is an array of integers, which may have any value.
+unsafe fn every_bit() -> libc::sigset_t {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: one value's worth of bytes of our own.
+    unsafe {
+        set.as_mut_ptr().write_bytes(0xff, 1);
+        set.assume_init()
     }
 }
 

@@ -113,6 +113,10 @@ impl Supervisor {
     pub(super) fn fail(&mut self, error: Error) {
         let code = error.exit_code();
         self.failure = Some(error);
+        if let Phase::Waiting(Some(gate)) = std::mem::replace(&mut self.phase, Phase::Running) {
+            gate.abandon();
+            self.cgroup = None;
+        }
         if let Some(child) = self.child.take() {
             let _ = knarr_sys::pidfd::send_signal(&child.pidfd, super::SIGKILL);
             let _ = knarr_sys::pidfd::wait(&child.pidfd);

@@ -41,7 +41,7 @@ impl Record {
     pub(super) fn made(&mut self, pid: u32, cgroup: Option<&Cgroup>) {
         self.state.pid = pid;
         self.state.pid_start_ticks = state::start_ticks(pid).unwrap_or(0);
-        self.state.cgroup = cgroup.map(|cgroup| cgroup.directories.clone()).unwrap_or_default();
+        self.state.cgroup = cgroup.cloned();
     }
 
     /// Whether clients are still to be told of the creation.
@@ -73,7 +73,7 @@ impl Record {
         self.state.finished_at = Some(now_ns());
         (self.state.exit_code, self.state.oom_killed, self.state.error) = (exit.code, exit.oom_killed, error);
         (self.state.pid, self.state.monitor_pid) = (0, 0);
-        self.state.cgroup.clear();
+        self.state.cgroup = None;
         if let Some(directory) = &self.container_dir {
             let _ = state::write_file(directory, "exit.json", &self.state);
         }
