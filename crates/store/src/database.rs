@@ -155,16 +155,22 @@ fn transact<T>(
 fn create(path: &Path) -> Result<()> {
     let token = crate::store::token()?;
     let fresh = path.with_file_name(format!("knarr.new-{token}"));
-    let made = create_at(&fresh, path);
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = fresh.clone().into_os_string();
-        name.push(suffix);
-        let _ = std::fs::remove_file(name);
-    }
+    let made = make(&fresh).and_then(|()| link(&fresh, path));
+    remove_scaffold(&fresh);
     made
 }
 
-fn create_at(fresh: &Path, path: &Path) -> Result<()> {
+/// Removes what is left of a database that was made at `fresh`.
+pub(crate) fn remove_scaffold(fresh: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = fresh.as_os_str().to_owned();
+        name.push(suffix);
+        let _ = std::fs::remove_file(name);
+    }
+}
+
+/// Makes a complete, empty database at `fresh`, all of it in one file.
+pub(crate) fn make(fresh: &Path) -> Result<()> {
     let connection = connect(fresh, true)?;
     let fill = || -> rusqlite::Result<()> {
         connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
@@ -176,8 +182,10 @@ fn create_at(fresh: &Path, path: &Path) -> Result<()> {
         transaction.commit()?;
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     };
-    fill().map_err(|source| in_words("create store", fresh, source))?;
-    drop(connection);
+    fill().map_err(|source| in_words("create store", fresh, source))
+}
+
+fn link(fresh: &Path, path: &Path) -> Result<()> {
     std::fs::File::open(fresh).and_then(|file| file.sync_all()).doing("sync", fresh)?;
     match std::fs::hard_link(fresh, path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),

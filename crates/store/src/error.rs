@@ -172,6 +172,14 @@ pub enum Error {
         /// The digest of what was handed in.
         actual: Digest,
     },
+    /// A layer could not be unpacked from its blob.
+    #[error("unpack layer {diff_id}")]
+    Unpack {
+        /// The layer.
+        diff_id: DiffId,
+        /// What the unpacker said.
+        source: knarr_layer::Error,
+    },
     /// No image goes by this name.
     #[error("No such image: {0}")]
     NoSuchImage(String),
@@ -230,7 +238,7 @@ impl Error {
             Error::Sys { source, .. } => io_kind(io::Error::from(source.clone()).kind()),
             Error::Database { source, .. } => database_kind(source),
             Error::Damaged { .. } | Error::BadRecord { .. } => Kind::Damaged,
-            Error::WrongDigest { .. } | Error::WrongSize { .. } => Kind::Damaged,
+            Error::WrongDigest { .. } | Error::WrongSize { .. } | Error::Unpack { .. } => Kind::Damaged,
             Error::Busy { .. } => Kind::Busy,
             Error::TooNew { .. } | Error::BadReference(_) | Error::TooBig { .. } => Kind::Invalid,
             Error::UnknownAlgorithm(_) | Error::BadVolumeName(_) | Error::BadContainerId(_) => Kind::Invalid,

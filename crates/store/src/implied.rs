@@ -62,7 +62,8 @@ impl Store {
         let number = build.number();
         let record = |c: &Connection| match find(c, &chain)? {
             Some(there) if self.layer_fs(there).is_dir() => Ok((there, there)),
-            lost => insert(c, &chain, number, lost).map(|()| (number, number)),
+            Some(lost) => Ok(layer::relocate(c, lost, number).map(|()| (number, number))?),
+            None => insert(c, &chain, number).map(|()| (number, number)),
         };
         build.make_visible(record).map(Some)
     }
@@ -202,10 +203,7 @@ fn find(c: &Connection, chain: &ChainId) -> Result<Option<i64>, Fault> {
     Ok(query.query_row([chain.0.as_str()], |row| row.get(0)).optional()?)
 }
 
-fn insert(c: &Connection, chain: &ChainId, number: i64, lost: Option<i64>) -> Result<(), Fault> {
-    if let Some(lost) = lost {
-        layer::forget(c, lost)?;
-    }
+fn insert(c: &Connection, chain: &ChainId, number: i64) -> Result<(), Fault> {
     let sql = "INSERT INTO layers (number, chain, tar_bytes, tree_bytes, entries, opaque, stored_ns)
                VALUES (?1, ?2, 0, 0, 0, 0, ?3)";
     c.prepare_cached(sql)?.execute((number, chain.0.as_str(), now_ns()))?;

@@ -92,11 +92,12 @@ impl LayerBuild {
         };
         let store = self.store.clone();
         self.make_visible(|c| {
-            let stored = match find(c, &record.diff_id)? {
-                Some(there) if store.layer_fs(there.number).is_dir() => there,
-                lost => insert(c, &record, lost.map(|lost| lost.number))?,
-            };
-            Ok((stored.number, stored))
+            match find(c, &record.diff_id)? {
+                Some(there) if store.layer_fs(there.number).is_dir() => return Ok((there.number, there)),
+                Some(lost) => relocate(c, lost.number, record.number)?,
+                None => insert(c, &record)?,
+            }
+            Ok((record.number, record))
         })
     }
 
@@ -134,10 +135,7 @@ fn next_number(connection: &Connection) -> Result<i64, Fault> {
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
 
-fn insert(connection: &Connection, record: &LayerRecord, lost: Option<i64>) -> Result<LayerRecord, Fault> {
-    if let Some(number) = lost {
-        forget(connection, number)?;
-    }
+fn insert(connection: &Connection, record: &LayerRecord) -> Result<(), Fault> {
     connection
         .prepare_cached(
             "INSERT INTO layers (number, diff_id, blob, tar_bytes, tree_bytes, entries, opaque, stored_ns)
@@ -157,15 +155,15 @@ fn insert(connection: &Connection, record: &LayerRecord, lost: Option<i64>) -> R
     for path in &record.implied_dirs {
         add.execute((record.number, path.as_os_str().as_bytes()))?;
     }
-    Ok(record.clone())
+    Ok(())
 }
 
-/// Removes the row of a layer whose directory is lost. Snapshots that stand on it lose it with the row: their containers
-/// cannot start until they are made anew.
-pub(crate) fn forget(connection: &Connection, number: i64) -> rusqlite::Result<()> {
-    connection.prepare_cached("DELETE FROM snapshot_layers WHERE number = ?1")?.execute([number])?;
-    connection.prepare_cached("UPDATE images SET implied = NULL WHERE implied = ?1")?.execute([number])?;
-    connection.prepare_cached("DELETE FROM layers WHERE number = ?1")?.execute([number])?;
+/// Gives a layer that lost its directory the one it was unpacked into again. Images and containers that stand on it follow.
+pub(crate) fn relocate(connection: &Connection, lost: i64, number: i64) -> rusqlite::Result<()> {
+    connection.prepare_cached("UPDATE layers SET number = ?2 WHERE number = ?1")?.execute((lost, number))?;
+    // An update does not count up by itself.
+    let sql = "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'layers'";
+    connection.prepare_cached(sql)?.execute([number])?;
     Ok(())
 }
 

@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod blob;
+mod check;
 mod container;
 mod database;
 mod error;
@@ -39,14 +40,18 @@ mod layer;
 mod lease;
 mod lock;
 mod records;
+mod repair;
 mod reserve;
+mod salvage;
 mod schema;
 mod snapshot;
 mod store;
 mod trash;
+mod usage;
 mod volume;
 
 pub use blob::Blob;
+pub use check::{CheckOptions, Finding};
 pub use database::{BUSY_WAIT_S_MAX, Durability};
 pub use error::{Error, Kind, Result};
 pub use gc_apply::Collected;
@@ -54,4 +59,7 @@ pub use image_remove::{ImageRemoval, RemovedImage};
 pub use ingest::{Ingest, IngestBusy, IngestState};
 pub use layer::LayerBuild;
 pub use records::{ContainerRecord, ImageRecord, LayerRecord, NewImage, RootMounts, VolumeRecord};
+pub use repair::Mended;
+pub use salvage::{Salvaged, salvage};
 pub use store::{Store, StoreOptions};
+pub use usage::{DiskUsage, ImageUsage, tree_bytes};

@@ -13,6 +13,42 @@ pub(crate) const VERSION: i64 = STEPS.len() as i64;
 /// `0x6b6e6172` is `knar`: what `file(1)` shows as the application id.
 pub(crate) const APPLICATION_ID: i64 = 0x6b6e_6172;
 
+/// Every table, parents before children.
+pub(crate) const TABLES: &[&str] = &[
+    "blobs",
+    "layers",
+    "layer_implied",
+    "images",
+    "image_layers",
+    "image_blobs",
+    "tags",
+    "repo_digests",
+    "containers",
+    "snapshots",
+    "snapshot_layers",
+    "volumes",
+    "container_volumes",
+    "leases",
+    "lease_blobs",
+    "lease_layers",
+];
+
+/// Removes what refers to rows that were lost, parents before children.
+pub(crate) const ORPHANS: &[&str] = &[
+    "DELETE FROM layer_implied WHERE number NOT IN (SELECT number FROM layers)",
+    "UPDATE images SET implied = NULL WHERE implied NOT IN (SELECT number FROM layers)",
+    "DELETE FROM image_layers WHERE image NOT IN (SELECT id FROM images)",
+    "DELETE FROM image_blobs WHERE image NOT IN (SELECT id FROM images)",
+    "DELETE FROM tags WHERE image NOT IN (SELECT id FROM images)",
+    "DELETE FROM repo_digests WHERE image NOT IN (SELECT id FROM images)",
+    "DELETE FROM snapshots WHERE container NOT IN (SELECT id FROM containers)",
+    "DELETE FROM snapshot_layers WHERE container NOT IN (SELECT container FROM snapshots)",
+    "DELETE FROM snapshot_layers WHERE number NOT IN (SELECT number FROM layers)",
+    "DELETE FROM container_volumes WHERE container NOT IN (SELECT id FROM containers)",
+    "DELETE FROM lease_blobs WHERE token NOT IN (SELECT token FROM leases)",
+    "DELETE FROM lease_layers WHERE token NOT IN (SELECT token FROM leases)",
+];
+
 const FIRST: &str = "
 CREATE TABLE blobs (
     digest     TEXT PRIMARY KEY,
@@ -22,6 +58,7 @@ CREATE TABLE blobs (
 
 -- number is the directory layers/<number>. A layer has a diff id; the directories that the entries of a whole chain
 -- implied have that chain instead. AUTOINCREMENT: a number is never used twice, so no stale path finds another's files.
+-- A layer that is unpacked again gets a new number, and everything that stands on it follows.
 CREATE TABLE layers (
     number     INTEGER PRIMARY KEY AUTOINCREMENT,
     diff_id    TEXT UNIQUE,
@@ -35,7 +72,7 @@ CREATE TABLE layers (
     CHECK ((diff_id IS NULL) <> (chain IS NULL))
 );
 CREATE TABLE layer_implied (
-    number     INTEGER NOT NULL REFERENCES layers ON DELETE CASCADE,
+    number     INTEGER NOT NULL REFERENCES layers ON DELETE CASCADE ON UPDATE CASCADE,
     path       BLOB NOT NULL,
     PRIMARY KEY (number, path)
 ) WITHOUT ROWID;
@@ -45,7 +82,7 @@ CREATE TABLE images (
     manifest   TEXT NOT NULL,
     document   TEXT,
     config     BLOB NOT NULL,
-    implied    INTEGER REFERENCES layers,
+    implied    INTEGER REFERENCES layers ON UPDATE CASCADE,
     stored_ns  INTEGER NOT NULL
 );
 CREATE TABLE image_layers (
@@ -97,7 +134,7 @@ CREATE TABLE snapshots (
 CREATE TABLE snapshot_layers (
     container  TEXT NOT NULL REFERENCES snapshots ON DELETE CASCADE,
     position   INTEGER NOT NULL,
-    number     INTEGER NOT NULL REFERENCES layers,
+    number     INTEGER NOT NULL REFERENCES layers ON UPDATE CASCADE,
     PRIMARY KEY (container, position)
 ) WITHOUT ROWID;
 CREATE INDEX snapshot_layers_of ON snapshot_layers (number);
