@@ -11,7 +11,7 @@ use crate::children::{Random, Worker, blob_content};
 use crate::support::open;
 
 /// Rounds of killing in an ordinary run; `KNARR_TEST_KILLS` asks for more.
-const ROUNDS: u64 = 60;
+const ROUNDS: u64 = 25;
 
 /// Workers that are killed in one round.
 const WORKERS: u64 = 3;
@@ -113,7 +113,7 @@ fn kills_at_any_moment_lose_nothing_that_was_done_and_block_nobody() {
 fn sixty_four_processes_at_once_all_get_their_work_done() {
     let dir = fast_dir();
     let state = dir.path().join("state");
-    let workers: Vec<Worker> = (0..64).map(|n| Worker::start(&state, &format!("w{n}"), n, 8)).collect();
+    let workers: Vec<Worker> = (0..64).map(|n| Worker::start(&state, &format!("w{n}"), n, 5)).collect();
     let mut expected = Expected::default();
     for worker in workers {
         expected.hear(&worker.finish());

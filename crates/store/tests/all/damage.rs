@@ -3,9 +3,10 @@
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
-use knarr_layer::{IdMap, Limits, UnpackOptions, WhiteoutForm};
+use knarr_layer::{IdMap, IdRange, Limits, UnpackOptions, WhiteoutForm};
 use knarr_spec::Digest;
 use knarr_store::{CheckOptions, Durability, Error, Finding, Kind, LayerRecord, Mended, Store, salvage};
+use knarr_sys::credentials;
 
 use crate::support::{Fresh, container, fresh, id, image, new_image, open, put};
 
@@ -15,11 +16,17 @@ fn unpack_options() -> UnpackOptions {
     UnpackOptions {
         compression: None,
         whiteouts: WhiteoutForm::OverlayUser,
-        ids: IdMap::identity(),
+        ids: ours(),
         limits: Limits::default(),
         rootless: true,
         pipeline: false,
     }
+}
+
+/// Root's files become ours, so that an ordinary user can unpack them.
+fn ours() -> IdMap {
+    let ours = |here| vec![IdRange { layer: 0, here, count: 1 }];
+    IdMap { uids: ours(credentials::effective_user()), gids: ours(credentials::effective_group()) }
 }
 
 /// A layer that is really unpacked from a tar with one file.
