@@ -26,12 +26,17 @@ pub struct Kit {
 impl Kit {
     /// Builds the programs and lets the test program make its images.
     pub fn stage() -> Outcome<Kit> {
+        Kit::stage_with(cargo::FAST)
+    }
+
+    /// The same with the binary built by another profile.
+    pub fn stage_with(profile: &str) -> Outcome<Kit> {
         let directory = std::env::temp_dir().join(format!("knarr-e2e-{}", std::process::id()));
         fs::create_dir_all(&directory)?;
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
         let kit = Kit { directory };
         for (package, bin, profile) in
-            [("knarr", "knarr", cargo::FAST), ("knarr-probe", "probe", cargo::FAST), ("knarr-testkit", "e2e", "dev")]
+            [("knarr", "knarr", profile), ("knarr-probe", "probe", cargo::FAST), ("knarr-testkit", "e2e", "dev")]
         {
             fs::copy(cargo::program(package, bin, profile)?, kit.directory.join(bin))?;
         }

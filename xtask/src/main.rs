@@ -5,6 +5,7 @@
 //! Not here: any test of a container (`crates/testkit/e2e`), any knowledge of how a crate works.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod cargo;
 mod dist;
 mod end_to_end;
@@ -27,6 +28,7 @@ const USAGE: &str = "cargo xtask CHORE
   setup            install what the tests need (apt-get; says what and why)
   test [FILTER]    unit, golden and end-to-end tests: as root, rootless, and under cgroup v2 in user-mode Linux
        --only unit|root|rootless|uml   one of them (may be repeated)
+  bench [--fast]   our numbers beside podman's and docker's; a line in bench/history.jsonl
   tidy             check the invariants of ARCHITECTURE.md
   golden           rewrite the golden files from what the code does now
   dist             build the release binary and weigh it";
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["setup"] => setup::run(),
         ["test", rest @ ..] => test::run(rest),
+        ["bench", rest @ ..] => bench::run(rest),
+        ["bench-inside", peer, kit, rounds] => bench::inside::run(peer, kit, rounds),
         ["tidy"] => tidy::run(),
         ["golden"] => golden::run(),
         ["dist"] => dist::run(),

@@ -1,0 +1,162 @@
+//! `cargo xtask bench`: our numbers beside podman's and docker's, taken in one run, command by command in turn.
+//!
+//! The peers stand in a tree of their own (`$KNARR_PEERS_TOOL`, else `../shared/tools/peers` if there is one); without it
+//! only our own figures are taken. Both tools of a pair run in the same namespaces on the same file system, in rounds
+//! that alternate them; medians and their ratio count. Each run adds a line to `bench/history.jsonl`.
+
+pub mod inside;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::end_to_end::Kit;
+use crate::{Outcome, cargo, shell, workspace};
+
+/// What is promised of each figure: the share of the peer's that ours may be. SPECIFICATION.md has the reasons.
+const PROMISES: [(&str, &str, f64); 4] =
+    [("run", "podman", 0.1), ("32 at once", "podman", 0.2), ("exec", "docker", 0.06), ("ps", "docker", 0.08)];
+
+/// Longest time of `knarr --version`, in milliseconds.
+const VERSION_MS_MAX: f64 = 1.5;
+
+/// Most resident memory of a supervisor, in KiB.
+const SUPERVISOR_KIB_MAX: f64 = 1536.0;
+
+/// Rounds that are measured.
+const ROUNDS: usize = 15;
+
+/// One figure of one tool, in the unit its name says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Figure {
+    /// `run`, `exec`, `ps`, ….
+    pub what: String,
+    /// `knarr`, `podman`, `docker`.
+    pub tool: String,
+    /// Which tool it was paired with.
+    pub beside: String,
+    /// Every measurement: milliseconds, or KiB where `what` is `supervisor`.
+    pub samples: Vec<f64>,
+}
+
+/// One line of `bench/history.jsonl`.
+#[derive(Serialize)]
+struct Entry {
+    unix_seconds: u64,
+    commit: String,
+    profile: String,
+    binary_bytes: u64,
+    medians: BTreeMap<String, f64>,
+}
+
+/// Measures, prints, records; with `--fast` the binary of the tests instead of the release build.
+pub fn run(words: &[&str]) -> Outcome {
+    let profile = if words.contains(&"--fast") { cargo::FAST } else { "release" };
+    let kit = Kit::stage_with(profile)?;
+    let peers = peers();
+    let pairs: &[&str] = if peers.is_some() { &["podman", "docker"] } else { &["nobody"] };
+    let mut figures = Vec::new();
+    for peer in pairs {
+        figures.extend(measure(&kit, peers.as_deref(), peer)?);
+    }
+    print(&figures);
+    record(&kit, profile, &figures)
+}
+
+fn peers() -> Option<PathBuf> {
+    let asked = std::env::var_os("KNARR_PEERS_TOOL").map(PathBuf::from);
+    let tool = asked.unwrap_or_else(|| workspace::top().join("../shared/tools/peers"));
+    tool.exists().then_some(tool)
+}
+
+/// Runs ourselves again inside the peers' tree, with the kit as `/here`.
+fn measure(kit: &Kit, peers: Option<&Path>, peer: &str) -> Outcome<Vec<Figure>> {
+    let own = kit.directory.join("xtask");
+    fs::copy(std::env::current_exe()?, &own)?;
+    let mut command = Command::new("bash");
+    match peers {
+        Some(tool) => {
+            command.arg(tool).arg("enter");
+            // podman and crun know pure cgroup v2 only; docker wants its controllers where they are.
+            command.args((peer == "podman").then_some("--cgroup2")).args([
+                "/here/xtask",
+                "bench-inside",
+                peer,
+                "/here",
+            ]);
+        }
+        None => {
+            command = Command::new("unshare");
+            command.args(["--mount", "--propagation", "private"]).arg(&own);
+            command.args(["bench-inside", peer]).arg(&kit.directory);
+        }
+    }
+    let text = shell::output(command.arg(ROUNDS.to_string()).current_dir(&kit.directory))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// The middle one of sorted samples.
+fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn print(figures: &[Figure]) {
+    println!("{:<14}{:>10}{:>12}{:>12}{:>9}{:>10}", "", "knarr", "peer", "", "ratio", "promise");
+    for ours in figures.iter().filter(|figure| figure.tool == "knarr") {
+        let own = median(&ours.samples);
+        let theirs = figures.iter().find(|other| other.what == ours.what && other.tool == ours.beside);
+        let peer = theirs.map_or(f64::NAN, |theirs| median(&theirs.samples));
+        let promise = PROMISES.iter().find(|(what, peer, _)| *what == ours.what && *peer == ours.beside);
+        let kept = match (promise, ours.what.as_str()) {
+            (Some((.., share)), _) => verdict(own / peer, *share),
+            (None, "version") => verdict(own, VERSION_MS_MAX),
+            (None, "supervisor") => verdict(own, SUPERVISOR_KIB_MAX),
+            _ => String::new(),
+        };
+        println!("{:<14}{own:>10.2}{peer:>12.2}{:>12}{:>9.3}{kept:>16}", ours.what, ours.beside, own / peer);
+    }
+}
+
+fn verdict(value: f64, max: f64) -> String {
+    format!("{} {max}", if value <= max { "kept" } else { "MISSED" })
+}
+
+fn record(kit: &Kit, profile: &str, figures: &[Figure]) -> Outcome {
+    let key = |figure: &Figure| format!("{} {} beside {}", figure.tool, figure.what, figure.beside);
+    let commit =
+        shell::output(Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(workspace::top()))?;
+    let entry = Entry {
+        unix_seconds: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+        commit: commit.trim().to_string(),
+        profile: profile.to_string(),
+        binary_bytes: fs::metadata(kit.directory.join("knarr"))?.len(),
+        medians: figures.iter().map(|figure| (key(figure), median(&figure.samples))).collect(),
+    };
+    fs::create_dir_all(workspace::top().join("bench"))?;
+    let path = workspace::top().join("bench/history.jsonl");
+    let mut history = fs::OpenOptions::new().create(true).append(true).open(path)?;
+    Ok(writeln!(history, "{}", serde_json::to_string(&entry)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_slow_round_does_not_move_the_median() {
+        assert_eq!(median(&[3.0, 1.0, 2.0, 900.0, 2.5]), 2.5);
+    }
+
+    #[test]
+    fn a_promise_is_kept_up_to_its_limit() {
+        assert_eq!(verdict(0.1, 0.1), "kept 0.1");
+        assert_eq!(verdict(0.11, 0.1), "MISSED 0.1");
+    }
+}
