@@ -9,10 +9,11 @@ use std::process::Command;
 use crate::{Outcome, shell};
 
 /// Package, the file of it that tests use, and what for.
-const PACKAGES: [(&str, &str, &str); 9] = [
+const PACKAGES: [(&str, &str, &str); 10] = [
     ("busybox-static", "/bin/busybox", "images with a shell"),
     ("debootstrap", "/usr/sbin/debootstrap", "an image of several layers with a real distribution in it"),
     ("docker-registry", "/usr/bin/docker-registry", "a registry to pull from"),
+    ("e2fsprogs", "/sbin/mkfs.ext4", "the disk of user-mode Linux"),
     ("kmod", "/sbin/modprobe", "modules inside user-mode Linux"),
     ("openssl", "/usr/bin/openssl", "certificates for the registry"),
     ("runc", "/usr/sbin/runc", "another runtime for --runtime"),

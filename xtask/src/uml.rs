@@ -14,8 +14,12 @@ use crate::{Outcome, shell};
 /// Longest wall time for a boot and all tests, in seconds; the kernel is killed after it.
 const BOOT_SECONDS_MAX: u32 = 1800;
 
-/// Memory of the virtual machine: images, layers and upper directories live in it.
-const MEMORY: &str = "3G";
+/// Memory of the virtual machine.
+const MEMORY: &str = "2G";
+
+/// Size of its disk, which is a sparse file: layers and upper directories of the tests. On tmpfs rootless overlays would
+/// lack the extended attributes of users, which tmpfs has since Linux 6.6.
+const DISK: &str = "8G";
 
 /// Boots, runs the tests as root and as an ordinary user with a delegated cgroup, and counts.
 pub fn run(kit: &Kit, filter: &[&str]) -> Outcome<Tally> {
@@ -29,10 +33,14 @@ pub fn run(kit: &Kit, filter: &[&str]) -> Outcome<Tally> {
     let init = kit.directory.join("uml-init");
     fs::write(&init, script(kit, uid, gid, filter))?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+    let disk = kit.directory.join("uml-disk");
+    shell::run(Command::new("truncate").args(["--size", DISK]).arg(&disk))?;
+    shell::run(Command::new("/sbin/mkfs.ext4").args(["-q", "-E", "lazy_itable_init=1"]).arg(&disk))?;
     let mut command = Command::new("timeout");
     command.arg("--kill-after=10").arg(BOOT_SECONDS_MAX.to_string()).arg("/usr/bin/linux.uml");
     command.args([&format!("mem={MEMORY}"), "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null"]);
     command.arg("con0=null,fd:1").arg(format!("uml_dir={}", kit.directory.display())).arg("umid=uml");
+    command.arg(format!("ubd0={}", disk.display()));
     command.arg(format!("init={}", init.display())).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn()?;
     let tally = end_to_end::tally(child.stdout.take().ok_or("no console")?, 2, is_ours)?;
@@ -65,8 +73,9 @@ mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts /dev/pts
 for directory in /dev/shm /run /home /var/lib /root; do mount -t tmpfs -o mode=755 tmpfs $directory; done
 # The kit stands below /tmp: keep a way to it while /tmp is covered.
 mkdir /run/host && mount --bind / /run/host
-mount -t tmpfs -o mode=1777,size=80% tmpfs /tmp
-mkdir -p @KIT@ && cp -a /run/host@KIT@/. @KIT@/
+mount -t ext4 /dev/ubda /tmp && chmod 1777 /tmp
+mkdir -p @KIT@
+for file in knarr probe e2e images; do cp -a /run/host@KIT@/$file @KIT@/; done
 umount /run/host
 chmod 1777 /dev/shm
 mkdir -p /run/modules/lib/modules && mount --bind /usr/lib/uml/modules /run/modules/lib/modules

@@ -46,6 +46,8 @@ pub struct Dependency {
 /// One crate root.
 #[derive(Deserialize)]
 pub struct Target {
+    /// `lib`, `bin`, `test`, `example`, ….
+    pub kind: Vec<String>,
     /// The file that starts the crate.
     pub src_path: PathBuf,
 }

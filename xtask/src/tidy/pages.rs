@@ -7,7 +7,8 @@ use super::{Complaint, files, relative};
 use crate::Outcome;
 
 /// Beginnings of paths that exist on one machine only.
-const MACHINE_PATHS: [&str; 4] = ["/work/", "/tmp/bash_jobs", "/root/.cache", "/root/.cargo"];
+const MACHINE_PATHS: [&str; 6] =
+    ["/work/main", "/work/shared", "/work/wt-", "/work/target", "/root/.cache", "/root/.cargo"];
 
 /// Complaints about every Markdown page, and about machine paths in sources.
 pub fn check(top: &Path) -> Outcome<Vec<Complaint>> {

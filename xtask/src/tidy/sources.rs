@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{Complaint, files, relative};
 use crate::Outcome;
-use crate::workspace::{Package, Workspace};
+use crate::workspace::{Package, Target, Workspace};
 
 /// The only crate with unsafe code.
 const UNSAFE_HOME: &str = "sys";
@@ -12,13 +12,11 @@ const UNSAFE_HOME: &str = "sys";
 /// Crates that talk to the terminal and read the environment; everybody else is handed values.
 const WORLDLY: [&str; 4] = ["cli", "knarr", "xtask", "testkit"];
 
-/// Files elsewhere that may, because they are a program's `main` in all but name.
-const WORLDLY_FILES: [&str; 4] = [
-    "crates/probe/src/main.rs",
-    "crates/probe/src/action.rs",
-    "crates/runtime/src/applet.rs",
-    "crates/monitor/src/applet.rs",
-];
+/// Files elsewhere that may: the probe is a program of its own.
+const WORLDLY_FILES: [&str; 2] = ["crates/probe/src/main.rs", "crates/probe/src/action.rs"];
+
+/// What makes a file an applet: a program's `main` in all but name, reached through the binary's table.
+const APPLET_SIGNS: [&str; 2] = ["pub fn applet(", "pub fn init_applet("];
 
 /// What the others may not say.
 const WORLDLY_WORDS: [&str; 12] = [
@@ -54,7 +52,9 @@ pub fn check(workspace: &Workspace) -> Outcome<Vec<Complaint>> {
 /// With the attribute in every crate root, rustc itself finds the word anywhere below it.
 fn forbids_unsafe(package: &Package) -> Outcome<Vec<Complaint>> {
     let mut complaints = Vec::new();
-    for target in package.targets.iter().filter(|_| package.short() != UNSAFE_HOME) {
+    let product =
+        |target: &&Target| target.kind.iter().any(|kind| ["lib", "bin", "custom-build"].contains(&kind.as_str()));
+    for target in package.targets.iter().filter(product).filter(|_| package.short() != UNSAFE_HOME) {
         if !fs::read_to_string(&target.src_path)?.contains("#![forbid(unsafe_code)]") {
             complaints.push(Complaint::new(relative(&target.src_path), "a crate root without #![forbid(unsafe_code)]"));
         }
@@ -64,10 +64,14 @@ fn forbids_unsafe(package: &Package) -> Outcome<Vec<Complaint>> {
 
 fn check_file(package: &str, place: &str, text: &str) -> Vec<Complaint> {
     let mut complaints = Vec::new();
-    if !text.starts_with("//!") {
+    if !text.starts_with("//!") && !is_test(place) {
         complaints.push(Complaint::new(place, "a module opens with its purpose (//!)"));
     }
-    let worldly = WORLDLY.contains(&package) || WORLDLY_FILES.contains(&place) || is_test(place);
+    let applet = APPLET_SIGNS.iter().any(|sign| text.contains(sign));
+    let worldly = applet || WORLDLY.contains(&package) || WORLDLY_FILES.contains(&place) || is_test(place);
+    if is_test(place) && package != UNSAFE_HOME && text.contains(concat!("uns", "afe {")) {
+        complaints.push(Complaint::new(place, format!("unsafe code belongs to {UNSAFE_HOME} only, also in tests")));
+    }
     for (number, line) in code(text) {
         let place = format!("{place}:{number}");
         if let Some(word) = WORLDLY_WORDS.iter().find(|word| !worldly && line.contains(**word)) {
@@ -83,9 +87,10 @@ fn check_file(package: &str, place: &str, text: &str) -> Vec<Complaint> {
     complaints
 }
 
-/// Files that are compiled for tests only.
+/// Files that are no part of the product.
 fn is_test(place: &str) -> bool {
-    place.contains("/tests/") || place.ends_with("/tests.rs") || place.contains("/benches/") || place.contains("/fuzz/")
+    let directories = ["/tests/", "/examples/", "/benches/", "/fuzz/"];
+    place.ends_with("/tests.rs") || directories.iter().any(|directory| place.contains(directory))
 }
 
 /// Numbered lines of code: no comments, and nothing after the tests begin (they stand at the end of a file).
@@ -108,6 +113,12 @@ mod tests {
     fn a_library_that_prints_is_named_with_the_line() {
         assert_eq!(check("store", "//! Doc.\nfn f() {\n    println!(\"x\");\n}\n"), ["crates/store/src/lib.rs:3"]);
         assert_eq!(check("cli", "//! Doc.\nfn f() { println!(\"x\"); }\n").len(), 0);
+    }
+
+    #[test]
+    fn an_applet_is_a_main_in_all_but_name() {
+        let text = "//! Doc.\npub fn applet(args: Vec<OsString>) -> ExitCode {\n    println!(\"x\");\n}\n";
+        assert_eq!(check("registry", text).len(), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Runs a bundle as the monitor does, in a process of one thread: what the tests of this crate call.
 //!
 //! `runtime-driver <wanted.json>`; see [`Wanted`]. Exits with the program's code, or ours with the error on standard error.
+#![forbid(unsafe_code)]
 
 use std::io::Write;
 use std::path::PathBuf;
