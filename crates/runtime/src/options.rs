@@ -77,6 +77,9 @@ pub struct CreateOptions {
     pub root: RootSource,
     /// The control group.
     pub cgroup: CgroupChoice,
+    /// Make the control group in every hierarchy of version 1, not only where a limit needs it: all counters then count, and
+    /// the container sees every controller, for some milliseconds more.
+    pub all_controllers: bool,
     /// Kill the container when the process that creates it dies.
     pub pdeathsig: bool,
     /// Keep the caller's session keyring.

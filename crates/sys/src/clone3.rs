@@ -24,6 +24,9 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
+/// The new process is our parent's child, as we are.
+pub const CLONE_PARENT: u64 = libc::CLONE_PARENT as u64;
+
 /// libc's constant is too narrow for it.
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
@@ -74,7 +77,8 @@ fn clone3_raw(options: &CloneOptions<'_>, pidfd: &mut i32) -> std::result::Resul
     let mut args = CloneArgs {
         flags: options.flags | libc::CLONE_PIDFD as u64,
         pidfd: std::ptr::from_mut(pidfd) as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        // A sibling's end is told as ours is.
+        exit_signal: if options.flags & CLONE_PARENT != 0 { 0 } else { libc::SIGCHLD as u64 },
         ..CloneArgs::default()
     };
     if let Some(cgroup) = options.into_cgroup {

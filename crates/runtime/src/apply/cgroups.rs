@@ -31,7 +31,9 @@ pub(crate) fn mount(
     let top = tree::fresh(c"tmpfs", c"tmpfs", &[], MountAttrFlags::from_bits_retain(SAFE as u32))?;
     fs::fchmod(fs::openat(&top, c".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, DIR_MODE)?;
     mount::attach(top.as_fd(), target)?;
-    for hierarchy in hierarchies {
+    // Where the container has no group of its own it would see, and could change, that of its starter.
+    let own = |hierarchy: &&CgroupMount| child.prepared.cgroup_dirs.iter().any(|(name, _)| same(name, &hierarchy.name));
+    for hierarchy in hierarchies.iter().filter(own) {
         let place = make_place(&top, hierarchy)?;
         // A hierarchy that cannot be shown is left out: nothing a program may rely on is there for a user namespace.
         let Ok(made) = hierarchy_mount(child, hierarchy, namespace) else { continue };

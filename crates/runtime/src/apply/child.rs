@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use knarr_sys::clone3::{CloneOptions, clone3};
+use knarr_sys::clone3::{CLONE_PARENT, CloneOptions, clone3};
 use knarr_sys::setns::{flag, setns, unshare};
 use knarr_sys::{
     Errno, Root, capabilities, close_range, credentials, execve, io, ioprio_set, keyctl, netdevice, personality, pidfd,
@@ -109,7 +109,7 @@ impl Child<'_> {
             Step::Personality(persona) => personality::set(*persona)?,
             Step::Affinity { mask, .. } => sched::set_affinity(mask)?,
             Step::Stdio => self.stdio()?,
-            Step::CloseDescriptors { keep } => close_range::cloexec_from(FIRST_FD + keep)?,
+            Step::CloseDescriptors { keep } => self.close(*keep)?,
             Step::WorkingDirectory(path) => program::working_directory(path)?,
             Step::User { uid, gid, groups, umask } => {
                 user::become_user(*uid, *gid, groups.as_deref(), *umask)?;
@@ -153,7 +153,7 @@ impl Child<'_> {
 
     /// The new process is a child of our parent, which hears of it; we are done.
     fn clone_again(&mut self, index: usize, new: bool) -> Result<Next, Trouble> {
-        let flags = libc_clone_parent() | if new { flag::PID } else { 0 };
+        let flags = CLONE_PARENT | if new { flag::PID } else { 0 };
         let socket = self.socket.try_clone().map_err(|_| Errno::MFILE)?;
         let next = index + 1;
         let child = Child {
@@ -197,6 +197,13 @@ impl Child<'_> {
         stdio.stderr.as_ref().map_or(Ok(()), io::dup2_stderr)
     }
 
+    /// What has done its work is closed at once, so that nobody finds it in the init that waits for its start; the rest by execve.
+    fn close(&mut self, keep: u32) -> Result<(), Errno> {
+        self.root = None;
+        self.prepared.release();
+        close_range::cloexec_from(FIRST_FD + keep)
+    }
+
     fn say(&mut self, sync: Sync) -> Result<(), Errno> {
         let terminal = self.terminal.take_if(|_| sync == Sync::Ready);
         wire::say(&self.socket, sync, terminal.as_ref().map(|t| t.master.as_fd()))
@@ -233,11 +240,6 @@ impl Child<'_> {
 /// Descriptors 0, 1 and 2 are the program's in any case.
 const FIRST_FD: u32 = 3;
 const SIGKILL: i32 = 9;
-
-/// `CLONE_PARENT`.
-const fn libc_clone_parent() -> u64 {
-    0x8000
-}
 
 fn become_root() -> Result<(), Errno> {
     credentials::set_group(0)?;

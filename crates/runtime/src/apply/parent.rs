@@ -96,26 +96,33 @@ fn clone(plan: &Plan, prepared: &mut Prepared) -> Result<Ready, Error> {
             .and_then(|fd| setns(fd, kind.flag()))
             .failing_with(|| format!("join the {} namespace", kind.name()))?;
     }
-    let into_cgroup = prepared.into_cgroup.take();
-    let options = CloneOptions { flags, into_cgroup: into_cgroup.as_ref().map(AsFd::as_fd) };
-    let cloned = clone3::clone3(&options, || {
-        let child = Child {
-            plan,
-            prepared,
-            socket: theirs,
-            root: None,
-            mounts_used: 0,
-            terminal: None,
-            covers: tree::Covers::default(),
-            program: 0,
-        };
-        child::run(child, 0)
-    });
+    let cloned = clone_child(plan, prepared, flags, theirs);
     for (kind, fd) in around.iter().zip(own) {
         setns(&fd, kind.flag()).failing_with(|| format!("return to our {} namespace", kind.name()))?;
     }
     let child = cloned.failing_call(|| "make the container's first process".into())?;
     Ok(Ready { pid: child.pid, pidfd: child.pidfd, socket: ours, console: None })
+}
+
+/// Into its control group at once, or where clone3 cannot do that, by having the child move itself.
+fn clone_child(plan: &Plan, prepared: &mut Prepared, flags: u64, theirs: OwnedFd) -> knarr_sys::Result<clone3::Child> {
+    let into_cgroup = prepared.into_cgroup.take();
+    let mut socket = Some(theirs);
+    let mut child = |prepared: &mut Prepared| {
+        let Some(socket) = socket.take() else { return 0 };
+        let covers = tree::Covers::default();
+        let child = Child { plan, prepared, socket, root: None, mounts_used: 0, terminal: None, covers, program: 0 };
+        child::run(child, 0)
+    };
+    let options = CloneOptions { flags, into_cgroup: into_cgroup.as_ref().map(AsFd::as_fd) };
+    match (clone3::clone3(&options, || child(prepared)), &into_cgroup) {
+        (Err(error), Some(dir)) if matches!(error.errno, Errno::NOSYS | Errno::TOOBIG | Errno::INVAL) => {
+            let entry = fs::openat(dir, c"cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+            prepared.cgroup_entries.extend(entry);
+            clone3::clone3(&CloneOptions { flags, into_cgroup: None }, || child(prepared))
+        }
+        (cloned, _) => cloned,
+    }
 }
 
 fn own_namespace(kind: Namespace) -> Result<OwnedFd, Error> {

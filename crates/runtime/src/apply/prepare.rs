@@ -84,6 +84,7 @@ impl Made {
 impl Prepared {
     /// What every child needs, whoever it is.
     pub fn new(plan: &Plan, stdio: Stdio) -> Result<Prepared, Error> {
+        let stdio = Stdio { stdin: above(stdio.stdin)?, stdout: above(stdio.stdout)?, stderr: above(stdio.stderr)? };
         let hook_strings = plan.child.iter().enumerate().filter_map(|(index, step)| match step {
             Step::Hook(hook) => {
                 let (arguments, environment) = (hook.arguments.clone(), hook.environment.clone());
@@ -121,7 +122,14 @@ impl Prepared {
     pub fn step(&mut self, made: &mut Made, step: &ParentStep) -> Result<(), Error> {
         match step {
             ParentStep::OpenNamespace { kind, path } => self.namespaces.push((*kind, open_namespace(path)?)),
-            ParentStep::MakeCgroup { path, resources, required } => self.cgroup(made, path, resources, *required)?,
+            ParentStep::MakeCgroup { path, resources, required, all_controllers } => {
+                let options = knarr_cgroup::CreateOptions {
+                    controllers: if *all_controllers { Controllers::All } else { Controllers::OnlyUsed },
+                    rootless: !required,
+                    ..knarr_cgroup::CreateOptions::default()
+                };
+                self.cgroup(made, path, resources, &options)?;
+            }
             ParentStep::OpenMount { source, recursive, ids, ids_recursive } => {
                 let opened = open_mount(source, *recursive, ids.as_ref(), *ids_recursive)?;
                 self.mounts.push(Some(opened));
@@ -146,22 +154,25 @@ impl Prepared {
         made: &mut Made,
         path: &Path,
         resources: &LinuxResources,
-        required: bool,
+        options: &knarr_cgroup::CreateOptions,
     ) -> Result<(), Error> {
-        let options = knarr_cgroup::CreateOptions {
-            controllers: Controllers::OnlyUsed,
-            rootless: !required,
-            ..knarr_cgroup::CreateOptions::default()
-        };
-        let created = Layout::discover().and_then(|layout| Cgroup::create(&layout, path, resources, &options));
+        let created = Layout::discover().and_then(|layout| Cgroup::create(&layout, path, resources, options));
         match created {
             Ok(cgroup) => self.enter(made.cgroup.insert(cgroup)),
-            Err(error) if required => Err(error.into()),
+            Err(error) if !options.rootless => Err(error.into()),
             Err(error) => {
                 made.notes.push(format!("the container has no control group of its own: {error}"));
                 Ok(())
             }
         }
+    }
+
+    /// Lets go of what only the steps before the program's own needed.
+    pub fn release(&mut self) {
+        self.namespaces = Vec::new();
+        self.mounts = Vec::new();
+        self.cgroup_entries = Vec::new();
+        (self.target, self.target_root, self.stdio) = (None, None, Stdio::default());
     }
 
     /// Opens the way into a control group: version 2 by clone3, version 1 by each directory's `tasks`.
@@ -183,6 +194,17 @@ impl Prepared {
         }
         Ok(())
     }
+}
+
+/// A descriptor of the program that happens to be one of the three would be overwritten before it is used.
+fn above(fd: Option<OwnedFd>) -> Result<Option<OwnedFd>, Error> {
+    use std::os::fd::AsRawFd;
+    let Some(fd) = fd else { return Ok(None) };
+    if fd.as_raw_fd() > 2 {
+        return Ok(Some(fd));
+    }
+    let moved = knarr_sys::io::fcntl_dupfd_cloexec(&fd, 3);
+    moved.map(Some).failing("take the program's descriptors", "fcntl(F_DUPFD_CLOEXEC)")
 }
 
 fn memory(name: &str) -> Result<OwnedFd, Error> {

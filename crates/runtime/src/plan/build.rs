@@ -74,6 +74,12 @@ impl<'a> Build<'a> {
         self.has_new(Namespace::User)
     }
 
+    /// Sources are opened outside, where the ids of a new user namespace might not reach them; without privileges outside the child
+    /// has no less than we have.
+    pub fn opens_outside(&self) -> bool {
+        self.new_user_namespace() && self.host.euid == 0
+    }
+
     /// Device nodes cannot be made in a user namespace.
     pub fn in_user_namespace(&self) -> bool {
         self.host.user_namespace || self.own(Namespace::User)

@@ -31,6 +31,7 @@ pub(super) fn join(build: &mut Build<'_>, linux: &Linux) {
         },
     };
     let required = limits || (linux.cgroups_path().is_some() && !build.host.user_namespace);
-    build.before_clone.push(ParentStep::MakeCgroup { path, resources: Box::new(resources), required });
+    let (resources, all_controllers) = (Box::new(resources), build.options.all_controllers);
+    build.before_clone.push(ParentStep::MakeCgroup { path, resources, required, all_controllers });
     build.child.push(Step::EnterCgroup);
 }

@@ -316,7 +316,7 @@ fn bind(build: &mut Build<'_>, index: usize, mount: &Mount, parsed: &mut Parsed,
         _ => Some(mount_ids(build, &at("options"), mount)?),
     };
     let shared = parsed.propagation.iter().any(|(flag, _)| *flag == bits::MS_SHARED);
-    let opened = ids.is_some() || build.new_user_namespace() || shared;
+    let opened = ids.is_some() || build.opens_outside() || (shared && build.host.euid == 0);
     if opened {
         let ids_recursive = parsed.idmap == Some(true);
         build.before_clone.push(ParentStep::OpenMount { source: source.clone(), recursive, ids, ids_recursive });

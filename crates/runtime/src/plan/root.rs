@@ -87,7 +87,7 @@ fn root_step(build: &mut Build<'_>) {
         RootSource::Directory(path) => {
             let path = build.options.bundle.join(path);
             let Some(source) = build.c_string("root.path", path.as_os_str()) else { return };
-            if build.new_user_namespace() {
+            if build.opens_outside() {
                 let (recursive, ids) = (true, None);
                 build.before_clone.insert(0, ParentStep::OpenMount { source, recursive, ids, ids_recursive: false });
                 build.child.push(Step::OpenedRoot);

@@ -226,6 +226,8 @@ pub enum ParentStep {
         resources: Box<LinuxResources>,
         /// Without it a group that cannot be made is only a note.
         required: bool,
+        /// In every hierarchy of version 1.
+        all_controllers: bool,
     },
     /// Opens the source of a bind mount before the child loses sight of it, and maps its ids.
     OpenMount {

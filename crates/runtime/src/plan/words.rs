@@ -65,11 +65,14 @@ impl Display for ParentStep {
             ParentStep::OpenNamespace { kind, path } => {
                 write!(f, "open the {} namespace {}", kind.name(), path.display())
             }
-            ParentStep::MakeCgroup { path, resources, required } => {
+            ParentStep::MakeCgroup { path, resources, required, all_controllers } => {
                 write!(f, "make cgroup {}", path.display())?;
                 let limits = serde_json::to_string(resources).unwrap_or_default();
                 if limits != "{}" {
                     write!(f, " {limits}")?;
+                }
+                if *all_controllers {
+                    write!(f, " in every hierarchy")?;
                 }
                 if *required { Ok(()) } else { write!(f, " (if possible)") }
             }
@@ -201,7 +204,11 @@ impl Display for Step {
                 let number = |n: &u64| if *n == u64::MAX { "unlimited".into() } else { n.to_string() };
                 write!(f, "limit {name} to {} (at most {})", number(soft), number(hard))
             }
-            Step::Scheduler(attr) => write!(f, "set scheduler {attr:?}"),
+            Step::Scheduler(attr) => write!(
+                f,
+                "set scheduling policy {} flags {:#x} nice {} priority {} runtime {} deadline {} period {}",
+                attr.policy, attr.flags, attr.nice, attr.priority, attr.runtime, attr.deadline, attr.period
+            ),
             Step::IoPriority { class, priority } => write!(f, "set I/O class {class} priority {priority}"),
             Step::MemoryPolicy { mode, nodes } => write!(f, "set memory policy {mode:#x} nodes {nodes:x?}"),
             Step::Personality(persona) => write!(f, "set personality {persona:#x}"),

@@ -1,0 +1,417 @@
+//! Real containers, seen from inside.
+
+#[allow(dead_code, reason = "each file of tests uses its part")]
+mod support;
+
+use serde_json::json;
+use support::{check, check_error, is_root, root_or_skip, sh};
+
+#[test]
+fn a_container_has_its_own_name_and_processes() {
+    check("hostname; echo $$; ls -d /proc/[0-9]* | wc -l", |_| {}, "knarr\n1\n3");
+}
+
+#[test]
+fn the_code_of_the_program_is_passed_on() {
+    let Some(bundle) = sh("exit 42") else { return };
+    assert_eq!(bundle.run().code, 42);
+}
+
+#[test]
+fn a_program_killed_by_a_signal_gives_128_and_its_number() {
+    let Some(mut bundle) = sh("kill -9 $$") else { return };
+    // An init of a pid namespace cannot be killed from inside.
+    bundle.drop_namespace("pid");
+    bundle.config["mounts"][0]["options"] = json!(["nosuid"]);
+    if is_root() {
+        assert_eq!(bundle.run().code, 137);
+    }
+}
+
+#[test]
+fn the_capabilities_are_those_asked_for() {
+    let expect = "CapInh:\t0000000000000000\nCapPrm:\t00000000000004e1\nCapEff:\t00000000000004e1\n\
+                  CapBnd:\t00000000000004e1\nCapAmb:\t0000000000000000";
+    check("grep Cap /proc/self/status", |_| {}, expect);
+}
+
+#[test]
+fn another_user_keeps_no_capability_without_ambient_ones() {
+    if !root_or_skip() {
+        return;
+    }
+    let user = json!({ "uid": 1000, "gid": 1001, "additionalGids": [5, 7], "umask": 0o77 });
+    check(
+        "id; umask; grep CapEff /proc/self/status",
+        |b| b.config["process"]["user"] = user,
+        "uid=1000 gid=1001 groups=5,7\n0077\nCapEff:\t0000000000000000",
+    );
+}
+
+#[test]
+fn another_user_keeps_ambient_capabilities() {
+    if !root_or_skip() {
+        return;
+    }
+    check(
+        "grep CapEff /proc/self/status",
+        |b| {
+            b.config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+            b.config["process"]["capabilities"]["inheritable"] = json!(["CAP_NET_BIND_SERVICE"]);
+            b.config["process"]["capabilities"]["ambient"] = json!(["CAP_NET_BIND_SERVICE"]);
+        },
+        "CapEff:\t0000000000000400",
+    );
+}
+
+#[test]
+fn masked_files_are_empty_and_masked_directories_too() {
+    check("cat /proc/keys | wc -c; ls /sys/firmware | wc -l", |_| {}, "0\n0");
+}
+
+#[test]
+fn readonly_paths_cannot_be_written() {
+    check(
+        "echo 1 2>&1 > /proc/sys/net/ipv4/ip_forward || echo denied",
+        |_| {},
+        "sh: can't create /proc/sys/net/ipv4/ip_forward: Read-only file system\ndenied",
+    );
+}
+
+#[test]
+fn a_readonly_root_cannot_be_written() {
+    check("touch /x 2>&1; true", |b| b.config["root"]["readonly"] = json!(true), "touch: /x: Read-only file system");
+}
+
+#[test]
+fn default_devices_and_links_are_there() {
+    let script = "for d in null zero full random urandom tty; do test -c /dev/$d || echo no $d; done; \
+                  echo lost > /dev/null; head -c 3 /dev/zero | wc -c; readlink /dev/fd; readlink /dev/ptmx";
+    check(script, |_| {}, "3\n/proc/self/fd\npts/ptmx");
+}
+
+#[test]
+fn a_program_that_is_missing_gives_127() {
+    check_error(
+        "",
+        |b| b.config["process"]["args"] = json!(["nosuch"]),
+        127,
+        "exec: \"nosuch\": executable file not found in $PATH",
+    );
+    check_error("", |b| b.config["process"]["args"] = json!(["/bin/nosuch"]), 127, "no such file or directory");
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_gives_126() {
+    check_error("", |b| b.config["process"]["args"] = json!(["/bin"]), 126, "is a directory");
+    check_error(
+        "",
+        |b| {
+            std::fs::write(b.rootfs().join("bin/data"), "no program").unwrap();
+            b.config["process"]["args"] = json!(["data"]);
+        },
+        126,
+        "permission denied",
+    );
+}
+
+#[test]
+fn a_failed_step_is_told_with_its_number_and_a_hint() {
+    let mount = json!({ "destination": "/x", "source": "/nonexistent", "options": ["rbind"] });
+    check_error(
+        "true",
+        |b| b.add_mount(mount.clone()),
+        125,
+        "rbind /nonexistent on /x (rbind): no such file or directory",
+    );
+    check_error("true", |b| b.add_mount(mount), 125, "hint: make the source of the mount first");
+}
+
+#[test]
+fn a_bind_is_read_only_with_all_below_when_asked() {
+    check(
+        "cat /x/file; touch /x/new 2>&1",
+        |b| {
+            std::fs::create_dir(b.path().join("data")).unwrap();
+            std::fs::write(b.path().join("data/file"), "seen\n").unwrap();
+            b.add_mount(json!({ "destination": "/x", "source": b.path().join("data"), "options": ["rbind", "rro"] }));
+            b.config["process"]["args"] = json!(["sh", "-c", "cat /x/file; touch /x/new 2>&1; true"]);
+        },
+        "seen\ntouch: /x/new: Read-only file system",
+    );
+}
+
+#[test]
+fn a_file_is_bound_on_a_file_that_is_made() {
+    check(
+        "cat /etc/made/by/us",
+        |b| {
+            std::fs::write(b.path().join("file"), "bound\n").unwrap();
+            b.add_mount(json!({ "destination": "/etc/made/by/us", "source": "file", "options": ["bind", "ro"] }));
+        },
+        "bound",
+    );
+}
+
+#[test]
+fn a_tmpfs_can_begin_with_what_it_covers() {
+    check(
+        "cat /data/sub/file; readlink /data/link; touch /data/new",
+        |b| {
+            std::fs::create_dir_all(b.rootfs().join("data/sub")).unwrap();
+            std::fs::write(b.rootfs().join("data/sub/file"), "copied\n").unwrap();
+            std::os::unix::fs::symlink("sub/file", b.rootfs().join("data/link")).unwrap();
+            b.add_mount(json!({ "destination": "/data", "type": "tmpfs", "options": ["tmpcopyup", "size=1m"] }));
+        },
+        "copied\nsub/file",
+    );
+}
+
+#[test]
+fn a_readonly_tmpfs_is_sealed_after_it_was_filled() {
+    check(
+        "cat /box/inner; touch /box/x 2>&1; true",
+        |b| {
+            std::fs::write(b.path().join("file"), "inner\n").unwrap();
+            b.add_mount(json!({ "destination": "/box", "type": "tmpfs", "options": ["ro", "size=1m"] }));
+            b.add_mount(json!({ "destination": "/box/inner", "source": "file", "options": ["bind"] }));
+        },
+        "inner\ntouch: /box/x: Read-only file system",
+    );
+}
+
+#[test]
+fn the_working_directory_is_made() {
+    check("pwd", |b| b.config["process"]["cwd"] = json!("/not/there/yet"), "/not/there/yet");
+}
+
+#[test]
+fn a_terminal_has_the_size_asked_for_and_is_the_console() {
+    check(
+        "tty; stty size; test -c /dev/console && echo console",
+        |b| {
+            b.config["process"]["terminal"] = json!(true);
+            b.config["process"]["consoleSize"] = json!({ "height": 33, "width": 99 });
+        },
+        "/dev/pts/0\r\n33 99\r\nconsole",
+    );
+}
+
+#[test]
+fn clocks_are_offset() {
+    check(
+        "cat /proc/self/timens_offsets | head -2",
+        |b| {
+            b.add_namespace(json!({ "type": "time" }));
+            b.config["linux"]["timeOffsets"] =
+                json!({ "monotonic": { "secs": 7, "nanosecs": 5 }, "boottime": { "secs": 9 } });
+        },
+        "monotonic           7         5\nboottime            9         0",
+    );
+}
+
+#[test]
+fn parameters_of_the_containers_namespaces_are_set() {
+    check(
+        "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax",
+        |b| b.config["linux"]["sysctl"] = json!({ "net.ipv4.ip_forward": "1", "kernel.msgmax": "4321" }),
+        "1\n4321",
+    );
+}
+
+#[test]
+fn limits_are_set() {
+    let limits = json!([{ "type": "RLIMIT_NOFILE", "soft": 50, "hard": 60 }]);
+    check("ulimit -n; ulimit -Hn", |b| b.config["process"]["rlimits"] = limits, "50\n60");
+}
+
+#[test]
+fn the_loopback_interface_is_up() {
+    check("cat /sys/class/net/lo/flags", |_| {}, "0x9");
+}
+
+#[test]
+fn a_process_joins_the_container() {
+    let Some(mut bundle) = sh("sleep 60") else { return };
+    bundle.exec = Some(json!({ "user": { "uid": 0, "gid": 0 }, "cwd": "/bin", "env": ["PATH=/bin"],
+        "args": ["sh", "-c", "hostname; pwd; cat /proc/1/comm; exit 3"] }));
+    let outcome = bundle.run();
+    assert_eq!((outcome.stdout.as_str(), outcome.code), ("knarr\n/bin\nsleep\n", 3), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_process_that_joins_and_is_missing_gives_127() {
+    let Some(mut bundle) = sh("sleep 60") else { return };
+    bundle.exec = Some(json!({ "user": {}, "cwd": "/", "env": ["PATH=/bin"], "args": ["nosuch"] }));
+    let outcome = bundle.run();
+    assert_eq!(outcome.code, 127, "{}", outcome.stderr);
+}
+
+#[test]
+fn a_process_joins_a_container_with_a_user_namespace() {
+    if !root_or_skip() {
+        return;
+    }
+    let Some(mut bundle) = sh("sleep 60") else { return };
+    user_namespace(&mut bundle);
+    bundle.exec = Some(json!({ "user": { "uid": 3, "gid": 4 }, "cwd": "/", "env": ["PATH=/bin"],
+        "args": ["sh", "-c", "id; cat /proc/self/uid_map; cat /proc/1/comm"] }));
+    let outcome = bundle.run();
+    let expect = "uid=3 gid=4\n         0     100000      65536\nsleep\n";
+    assert_eq!((outcome.stdout.as_str(), outcome.code), (expect, 0), "{}", outcome.stderr);
+}
+
+fn user_namespace(bundle: &mut support::Bundle) {
+    let ids = json!([{ "containerID": 0, "hostID": 100000, "size": 65536 }]);
+    bundle.add_namespace(json!({ "type": "user" }));
+    bundle.config["linux"]["uidMappings"] = ids.clone();
+    bundle.config["linux"]["gidMappings"] = ids;
+    // The tree belongs to the ids of the namespace, and the way to it is open to them.
+    std::os::unix::fs::chown(bundle.rootfs(), Some(100000), Some(100000)).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(bundle.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_user_namespace_maps_ids_and_binds_devices() {
+    if !root_or_skip() {
+        return;
+    }
+    check(
+        "id; cat /proc/self/uid_map; test -c /dev/null && echo null",
+        user_namespace,
+        "uid=0 gid=0\n         0     100000      65536\nnull",
+    );
+}
+
+#[test]
+fn a_mount_shows_ids_of_its_own() {
+    if !root_or_skip() {
+        return;
+    }
+    check(
+        "stat -c %u:%g /x/file",
+        |b| {
+            std::fs::create_dir(b.path().join("data")).unwrap();
+            std::fs::write(b.path().join("data/file"), "").unwrap();
+            let ids = json!([{ "containerID": 0, "hostID": 5000, "size": 10 }]);
+            b.add_mount(json!({ "destination": "/x", "source": "data", "options": ["rbind", "ridmap"],
+                "uidMappings": ids, "gidMappings": ids }));
+        },
+        "5000:5000",
+    );
+}
+
+#[test]
+fn an_overlay_is_the_root_and_leaves_nothing_behind() {
+    let Some(mut bundle) = sh("cat /etc/top /etc/bottom; echo new > /etc/new") else { return };
+    let base = bundle.path().to_owned();
+    for (layer, file) in [("1", "bottom"), ("2", "top")] {
+        std::fs::create_dir_all(base.join(layer).join("etc")).unwrap();
+        std::fs::write(base.join(layer).join("etc").join(file), format!("{file}\n")).unwrap();
+    }
+    std::fs::create_dir(base.join("upper")).unwrap();
+    std::fs::create_dir(base.join("work")).unwrap();
+    bundle.options["root"] = json!({ "overlay": {
+        "base": base, "lower": ["2", "1", "rootfs"], "upper": "upper", "work": "work", "userxattr": !is_root() } });
+    let outcome = bundle.run();
+    assert_eq!((outcome.stdout.as_str(), outcome.code), ("top\nbottom\n", 0), "{}", outcome.stderr);
+    assert_eq!(std::fs::read_to_string(base.join("upper/etc/new")).unwrap(), "new\n");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(base.to_str().unwrap()), "{mounts}");
+}
+
+#[test]
+fn an_overlay_has_sixty_layers_and_more() {
+    let Some(mut bundle) = sh("ls / | grep layer | wc -l") else { return };
+    let base = bundle.path().to_owned();
+    let mut lower = vec!["rootfs".to_owned()];
+    for number in 0..80 {
+        std::fs::create_dir_all(base.join(format!("l{number}/layer{number}"))).unwrap();
+        lower.push(format!("l{number}"));
+    }
+    bundle.options["root"] = json!({ "overlay": { "base": base, "lower": lower } });
+    bundle.config["process"]["cwd"] = json!("/");
+    ["proc", "dev", "sys"].iter().for_each(|dir| std::fs::create_dir_all(base.join("rootfs").join(dir)).unwrap());
+    let outcome = bundle.run();
+    assert_eq!((outcome.stdout.trim(), outcome.code), ("80", 0), "{}", outcome.stderr);
+}
+
+#[test]
+fn hooks_read_the_state_in_their_order() {
+    let Some(mut bundle) = sh("echo program") else { return };
+    let log = bundle.path().join("log");
+    let hook = |kind: &str| {
+        let script = format!("read -r state; echo {kind} $state >> {}", log.display());
+        json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }])
+    };
+    bundle.config["hooks"] = json!({ "prestart": hook("prestart"), "createRuntime": hook("createRuntime"),
+        "createContainer": hook("createContainer"), "poststart": hook("poststart") });
+    let outcome = bundle.run();
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let log = std::fs::read_to_string(log).unwrap();
+    let order: Vec<_> = log.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(order, ["prestart", "createRuntime", "createContainer", "poststart"]);
+    let id = bundle.options["id"].as_str().unwrap();
+    assert!(log.lines().all(|line| line.contains(id)), "{log}");
+}
+
+#[test]
+fn a_hook_that_fails_stops_the_container_with_its_words() {
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo why not >&2; exit 3"] }]);
+    check_error(
+        "echo ran",
+        |b| b.config["hooks"] = json!({ "createRuntime": hook }),
+        125,
+        "createRuntime hook /bin/sh: exit code 3: why not",
+    );
+}
+
+#[test]
+fn a_hook_that_takes_too_long_is_killed() {
+    let hook = json!([{ "path": "/bin/sleep", "args": ["sleep", "60"], "timeout": 1 }]);
+    check_error("echo ran", |b| b.config["hooks"] = json!({ "createContainer": hook }), 125, "took too long");
+}
+
+#[test]
+fn no_descriptor_of_ours_reaches_the_program() {
+    // 3 is the directory ls reads.
+    check("ls /proc/self/fd", |_| {}, "0\n1\n2\n3");
+}
+
+#[test]
+fn a_network_namespace_is_joined_by_path() {
+    if !root_or_skip() {
+        return;
+    }
+    let ours = std::fs::read_link("/proc/self/ns/net").unwrap();
+    check(
+        "readlink /proc/self/ns/net",
+        |b| {
+            b.drop_namespace("network");
+            b.add_namespace(json!({ "type": "network", "path": format!("/proc/{}/ns/net", std::process::id()) }));
+            b.config["mounts"].as_array_mut().unwrap().retain(|m| m["type"] != "sysfs");
+        },
+        ours.to_str().unwrap(),
+    );
+}
+
+#[test]
+fn a_nested_user_namespace_is_enough() {
+    let Some(bundle) = sh("id -u; test -c /dev/null && echo null; cat /proc/self/uid_map | wc -l") else { return };
+    let outcome = bundle.run_by(&["unshare", "-Urm"]);
+    assert_eq!((outcome.stdout.as_str(), outcome.code), ("0\nnull\n1\n", 0), "{}", outcome.stderr);
+}
+
+#[test]
+fn the_filter_is_on() {
+    let rule = json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95 }]);
+    check(
+        "mkdir /x 2>&1; grep ^Seccomp: /proc/self/status",
+        |b| {
+            b.config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rule });
+            std::os::unix::fs::symlink("busybox", b.rootfs().join("bin/mkdir")).unwrap();
+        },
+        "mkdir: can't create directory '/x': Operation not supported\nSeccomp:\t2",
+    );
+}

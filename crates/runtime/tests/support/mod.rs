@@ -1,0 +1,141 @@
+//! Bundles of busybox, and the driver that runs them.
+//!
+//! Nothing outlives a test: mounts are in the container's namespace, which ends with it, and the driver removes its cgroup.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+
+/// How a container ended, and what it wrote.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A bundle in a directory of its own.
+pub struct Bundle {
+    dir: tempfile::TempDir,
+    /// The configuration; a test changes it before [`Bundle::run`].
+    pub config: Value,
+    /// The runtime's options.
+    pub options: Value,
+    /// A process to run in the container.
+    pub exec: Option<Value>,
+}
+
+const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
+const APPLETS: [&str; 20] = [
+    "sh", "true", "false", "cat", "ls", "id", "mount", "hostname", "sleep", "stat", "touch", "readlink", "grep", "tty",
+    "stty", "echo", "head", "wc", "pwd", "test",
+];
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A container that runs `script`; `None`, saying so, where this machine cannot.
+pub fn sh(script: &str) -> Option<Bundle> {
+    let Some(busybox) = BUSYBOX.iter().find(|path| Path::new(path).exists()) else {
+        eprintln!("skipped: busybox is missing (apt-get install busybox-static)");
+        return None;
+    };
+    if !is_root() && !unshare_works() {
+        eprintln!("skipped: neither root nor user namespaces for ordinary users");
+        return None;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let bin = dir.path().join("rootfs/bin");
+    fs::create_dir_all(&bin).expect("directories");
+    fs::copy(busybox, bin.join("busybox")).expect("busybox");
+    APPLETS.iter().for_each(|name| symlink("busybox", bin.join(name)).expect("a link"));
+    let mut config: Value = serde_json::from_str(include_str!("base.json")).expect("the base configuration");
+    config["process"]["args"] = json!(["sh", "-c", script]);
+    let id = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let options = json!({
+        "id": id,
+        "bundle": dir.path(),
+        "cgroup": { "path": format!("/knarr-test/{id}") },
+        "pdeathsig": true,
+    });
+    Some(Bundle { dir, config, options, exec: None })
+}
+
+pub fn is_root() -> bool {
+    knarr_sys::credentials::effective_user() == 0
+}
+
+fn unshare_works() -> bool {
+    Command::new("unshare").args(["-Urm", "true"]).output().is_ok_and(|output| output.status.success())
+}
+
+/// `false`, saying so, where a test wants more than an ordinary user may.
+pub fn root_or_skip() -> bool {
+    if !is_root() {
+        eprintln!("skipped: needs root");
+    }
+    is_root()
+}
+
+impl Bundle {
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn rootfs(&self) -> PathBuf {
+        self.dir.path().join("rootfs")
+    }
+
+    pub fn add_mount(&mut self, mount: Value) {
+        self.config["mounts"].as_array_mut().expect("mounts").push(mount);
+    }
+
+    pub fn add_namespace(&mut self, namespace: Value) {
+        self.config["linux"]["namespaces"].as_array_mut().expect("namespaces").push(namespace);
+    }
+
+    pub fn drop_namespace(&mut self, kind: &str) {
+        self.config["linux"]["namespaces"].as_array_mut().expect("namespaces").retain(|n| n["type"] != kind);
+    }
+
+    /// Runs it where the tests run: as root, or as root of a user namespace.
+    pub fn run(&self) -> Outcome {
+        self.run_by(if is_root() { &[] } else { &["unshare", "-Urm"] })
+    }
+
+    /// Runs it behind another command.
+    pub fn run_by(&self, before: &[&str]) -> Outcome {
+        let wanted = json!({ "options": self.options, "exec": self.exec });
+        let file = self.dir.path().join("wanted.json");
+        fs::write(&file, wanted.to_string()).expect("written");
+        fs::write(self.dir.path().join("config.json"), self.config.to_string()).expect("written");
+        let driver = env!("CARGO_BIN_EXE_runtime-driver");
+        let mut words = before.iter().copied().chain([driver]);
+        let mut command = Command::new(words.next().expect("at least the driver"));
+        let output = command.args(words).arg(file).output().expect("the driver");
+        Outcome {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// Runs a script in a bundle that `change` has changed, and compares what it writes.
+pub fn check(script: &str, change: impl FnOnce(&mut Bundle), expect: &str) {
+    let Some(mut bundle) = sh(script) else { return };
+    change(&mut bundle);
+    let outcome = bundle.run();
+    assert_eq!((outcome.stdout.trim_end(), outcome.code), (expect, 0), "{}", outcome.stderr);
+}
+
+/// The same for a container that cannot be made or started: its code, and a part of the message.
+pub fn check_error(script: &str, change: impl FnOnce(&mut Bundle), code: i32, expect: &str) {
+    let Some(mut bundle) = sh(script) else { return };
+    change(&mut bundle);
+    let outcome = bundle.run();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (code, ""), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(expect), "{:?} does not contain {expect:?}", outcome.stderr);
+}
