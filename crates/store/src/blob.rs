@@ -3,6 +3,7 @@
 //! Law: a blob is there when its row is there and its file has the row's size. A row without such a file is damage, which
 //! a later pull mends; the content is not read again to find out (`check` does).
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::database::Fault;
 use crate::error::{Error, IoContext, Result};
-use crate::ingest::IngestState;
+use crate::ingest::{Ingest, IngestState};
 use crate::store::Store;
 
 /// A blob in the store.
@@ -72,16 +73,32 @@ impl Store {
 
     /// Stores `bytes` under their SHA-256.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest> {
-        let digest = Digest::sha256_of(bytes);
+        self.put_blobs(&[bytes])?;
+        Ok(Digest::sha256_of(bytes))
+    }
+
+    /// Stores documents together, which costs less than one by one.
+    pub(crate) fn put_blobs(&self, documents: &[&[u8]]) -> Result<()> {
+        // By digest, so that two processes never wait for each other.
+        let documents: BTreeMap<Digest, &[u8]> =
+            documents.iter().map(|bytes| (Digest::sha256_of(bytes), *bytes)).collect();
+        let mut ingests = Vec::new();
+        for (digest, bytes) in documents {
+            ingests.extend(self.write_document(&digest, bytes)?);
+        }
+        if ingests.is_empty() { Ok(()) } else { self.commit_all(ingests) }
+    }
+
+    /// A complete, uncommitted ingest; `None` where the blob is there.
+    fn write_document(&self, digest: &Digest, bytes: &[u8]) -> Result<Option<Ingest>> {
         loop {
-            match self.ingest(&digest, Some(bytes.len() as u64))? {
-                IngestState::Present(_) => return Ok(digest),
+            match self.ingest(digest, Some(bytes.len() as u64))? {
+                IngestState::Present(_) => return Ok(None),
                 IngestState::Busy(busy) => busy.wait()?,
                 IngestState::Partial(mut ingest) => {
                     ingest.restart()?;
                     ingest.write(bytes)?;
-                    ingest.commit()?;
-                    return Ok(digest);
+                    return Ok(Some(ingest));
                 }
             }
         }

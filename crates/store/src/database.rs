@@ -27,6 +27,9 @@ const NAP_MAX: Duration = Duration::from_millis(4);
 /// operations copy earlier ([`Database::settle`]).
 const WAL_PAGES_MAX: i64 = 512;
 
+/// Fewer pages than this are not worth the fsyncs of a copy.
+const SETTLE_PAGES_MIN: i64 = 64;
+
 /// Statements kept prepared; more than the crate has.
 const STATEMENTS_MAX: usize = 96;
 
@@ -116,7 +119,12 @@ impl Database {
     /// Copies the log into the database where that is possible without waiting for others. Only saves time later.
     pub(crate) fn settle(&self) {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        let pages = |row: &rusqlite::Row<'_>| Ok((row.get(1)?, row.get(2)?));
+        let (log, copied): (i64, i64) =
+            connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], pages).unwrap_or_default();
+        if log - copied > SETTLE_PAGES_MIN {
+            let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        }
     }
 
     fn in_words(&self, action: &'static str, fault: Fault) -> Error {

@@ -20,9 +20,7 @@ impl Store {
         check(&id, &image)?;
         let mut documents = vec![image.config.bytes(), image.manifest.bytes()];
         documents.extend(image.index.as_ref().map(|index| index.bytes()));
-        for document in documents {
-            self.put_blob(document)?;
-        }
+        self.put_blobs(&documents)?;
         let implied = self.implied_layer(&image.layers)?;
         let record = self.database().write("add image", Durability::Full, |c| {
             insert(c, &id, &image, implied)?;

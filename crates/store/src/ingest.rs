@@ -8,15 +8,18 @@
 //! Law: partial bytes are kept until they prove wrong. The saved hash counts only in the boot it was made in: a power cut
 //! may have changed what is on disk behind it, so after one the bytes are hashed again.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use knarr_spec::Digest;
+use knarr_sys::sync_file_range::start_writeback;
+use rusqlite::Connection;
 
 use crate::blob::{self, Blob};
-use crate::database::Durability;
+use crate::database::{Durability, Fault};
 use crate::error::{Error, IoContext, Result};
 use crate::hash::Hasher;
 use crate::store::{Store, now_ns};
@@ -24,6 +27,9 @@ use crate::{lease, lock};
 
 /// Bytes between two saves of the hash: what a killed download must hash again, 20 ms of work.
 const SAVE_EVERY_BYTES: u64 = 32 << 20;
+
+/// Bytes after which the disk begins to write while more arrive, so that the fsync at the end waits for little.
+const FLUSH_EVERY_BYTES: u64 = 8 << 20;
 
 /// Bytes read at once when a partial blob is hashed again.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -61,6 +67,7 @@ pub struct Ingest {
     hasher: Box<Hasher>,
     offset: u64,
     saved: u64,
+    flushed: u64,
 }
 
 impl Store {
@@ -92,6 +99,7 @@ impl Store {
             hasher: Box::new(fresh),
             offset: 0,
             saved: 0,
+            flushed: 0,
         };
         ingest.catch_up().map(IngestState::Partial)
     }
@@ -99,6 +107,22 @@ impl Store {
     /// `ingest/<alg>/<hex>`.
     pub(crate) fn partial_path(&self, digest: &Digest) -> Result<PathBuf> {
         Ok(self.dir(&format!("ingest/{}", digest.algorithm().as_str()))?.join(digest.encoded()))
+    }
+
+    /// Makes finished blobs visible together.
+    pub(crate) fn commit_all(&self, mut ingests: Vec<Ingest>) -> Result<()> {
+        let token = self.lease()?;
+        let mut dirs = BTreeSet::new();
+        for ingest in &mut ingests {
+            dirs.insert(self.dir(&format!("blobs/{}", ingest.digest.algorithm().as_str()))?);
+            ingest.place()?;
+        }
+        dirs.iter().try_for_each(|dir| sync_dir(dir))?;
+        self.database().write("add blob", Durability::Normal, |c| {
+            ingests.iter().try_for_each(|ingest| ingest.record(c, &token))
+        })?;
+        ingests.iter_mut().for_each(Ingest::tidy);
+        Ok(())
     }
 
     /// The blob if it is there, now protected by our lease. A row that lost its file is forgotten.
@@ -151,7 +175,11 @@ fn reopen_writable(path: &Path) -> Result<File> {
 pub(crate) fn open_partial(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    options.open(path).doing("open", path)
+    match options.open(path) {
+        // A death between the last steps of a commit leaves the name of the finished, read-only file.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => reopen_writable(path),
+        other => other.doing("open", path),
+    }
 }
 
 impl Ingest {
@@ -176,7 +204,7 @@ impl Ingest {
         self.file.set_len(0).doing("truncate", &self.path)?;
         self.file.rewind().doing("seek", &self.path)?;
         *self.hasher = Hasher::for_digest(&self.digest)?;
-        (self.offset, self.saved) = (0, 0);
+        (self.offset, self.saved, self.flushed) = (0, 0, 0);
         Ok(())
     }
 
@@ -197,6 +225,10 @@ impl Ingest {
             self.offset += written as u64;
             bytes = &bytes[written..];
         }
+        if self.offset - self.flushed >= FLUSH_EVERY_BYTES {
+            let _ = start_writeback(&self.file, self.flushed, self.offset - self.flushed);
+            self.flushed = self.offset;
+        }
         if self.offset - self.saved >= SAVE_EVERY_BYTES {
             self.save();
         }
@@ -204,24 +236,35 @@ impl Ingest {
     }
 
     /// Verifies size and digest and makes the blob visible. Content that proves wrong is dropped.
-    pub fn commit(mut self) -> Result<Blob> {
+    pub fn commit(self) -> Result<Blob> {
+        let blob = Blob { digest: self.digest.clone(), bytes: self.offset };
+        let store = self.store.clone();
+        store.commit_all(vec![self])?;
+        Ok(blob)
+    }
+
+    /// The bytes on the disk, under the blob's name.
+    fn place(&mut self) -> Result<()> {
         self.verify()?;
-        let token = self.store.lease()?;
-        let place = self.store.blob_path(&self.digest);
-        let dir = self.store.dir(&format!("blobs/{}", self.digest.algorithm().as_str()))?;
         self.file.sync_data().doing("sync", &self.path)?;
-        link(&self.path, &place)?;
-        sync_dir(&dir)?;
-        self.store.database().write("add blob", Durability::Normal, |c| {
-            c.prepare_cached("INSERT OR REPLACE INTO blobs (digest, bytes, stored_ns) VALUES (?1, ?2, ?3)")?
-                .execute((self.digest.as_str(), self.offset, now_ns()))?;
-            lease::hold_blob(c, &token, self.digest.as_str())
-        })?;
+        link(&self.path, &self.store.blob_path(&self.digest))
+    }
+
+    fn record(&self, c: &Connection, token: &str) -> Result<(), Fault> {
+        c.prepare_cached("INSERT OR REPLACE INTO blobs (digest, bytes, stored_ns) VALUES (?1, ?2, ?3)")?.execute((
+            self.digest.as_str(),
+            self.offset,
+            now_ns(),
+        ))?;
+        lease::hold_blob(c, token, self.digest.as_str())
+    }
+
+    /// The partial name goes; what fails here the next collection does.
+    fn tidy(&mut self) {
         let _ = self.file.set_permissions(Permissions::from_mode(0o444));
         let _ = std::fs::remove_file(&self.path);
         let _ = std::fs::remove_file(self.state_path());
         self.saved = self.offset;
-        Ok(Blob { digest: self.digest.clone(), bytes: self.offset })
     }
 
     fn verify(&mut self) -> Result<()> {

@@ -73,6 +73,41 @@ fn a_store_of_another_user_is_refused_with_both_ids() {
 }
 
 #[test]
+fn a_read_only_file_system_is_named_with_a_way_out() {
+    let Ok(state) = std::env::var("KNARR_TEST_READ_ONLY") else { return read_only_outside() };
+    let refused = |error: Error| {
+        assert_eq!(error.kind(), Kind::Denied, "{error}: {:?}", std::error::Error::source(&error));
+        assert!(error.hint().is_some(), "{error}");
+    };
+    // Reading is not refused where the log's index is there from the last boot; writing always is.
+    match Store::open(state.as_ref(), &StoreOptions::default()) {
+        Ok(store) => refused(store.put_blob(b"x").unwrap_err()),
+        Err(error) => refused(error),
+    }
+}
+
+/// The test above again, on a read-only mount in a mount namespace of its own.
+fn read_only_outside() {
+    let fresh = fresh();
+    put(&fresh.store, b"before");
+    let (state, _dir) = fresh.close();
+    let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" || exit 77
+                  exec \"$2\" --exact opening::a_read_only_file_system_is_named_with_a_way_out --nocapture";
+    let namespace = if knarr_sys::credentials::effective_user() == 0 { "-m" } else { "-rm" };
+    let output = std::process::Command::new("unshare")
+        .args([namespace, "sh", "-c", script, "sh"])
+        .arg(&state)
+        .arg(std::env::current_exe().unwrap())
+        .env("KNARR_TEST_READ_ONLY", &state)
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {}
+        Ok(output) if output.status.code() == Some(101) => panic!("{}", String::from_utf8_lossy(&output.stderr)),
+        other => eprintln!("skipped: a read-only mount cannot be made here: {other:?}"),
+    }
+}
+
+#[test]
 fn a_state_directory_that_is_a_file_is_an_error_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
