@@ -13,7 +13,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::database::Fault;
 use crate::error::{Error, IoContext, Result};
-use crate::ingest::{Ingest, IngestState};
+use crate::ingest::Ingest;
+use crate::partial::IngestState;
 use crate::store::Store;
 
 /// A blob in the store.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use crate::error::{Error, IoContext, Result};
-use crate::ingest::sync_dir;
+use crate::create::{create, steps};
+use crate::error::{Error, Result};
 use crate::schema;
 
 /// Longest wait for other processes' transactions, which take microseconds each: whoever waits this long waits for a
@@ -158,59 +158,7 @@ fn transact<T>(
     Ok(value)
 }
 
-/// Makes a complete database beside its place and links it in: whoever sees the name sees a finished one, and of two
-/// creators one wins.
-fn create(path: &Path) -> Result<()> {
-    let token = crate::store::token()?;
-    let fresh = path.with_file_name(format!("knarr.new-{token}"));
-    let made = make(&fresh).and_then(|()| link(&fresh, path));
-    remove_scaffold(&fresh);
-    made
-}
-
-/// Removes what is left of a database that was made at `fresh`.
-pub(crate) fn remove_scaffold(fresh: &Path) {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = fresh.as_os_str().to_owned();
-        name.push(suffix);
-        let _ = std::fs::remove_file(name);
-    }
-}
-
-/// Makes a complete, empty database at `fresh`, all of it in one file.
-pub(crate) fn make(fresh: &Path) -> Result<()> {
-    let connection = connect(fresh, true)?;
-    let fill = || -> rusqlite::Result<()> {
-        connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
-        connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-        // Nobody sees it yet, and it is synced below as a whole.
-        connection.pragma_update(None, "synchronous", "OFF")?;
-        let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
-        steps(&transaction, 0)?;
-        transaction.commit()?;
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-    };
-    fill().map_err(|source| in_words("create store", fresh, source))
-}
-
-fn link(fresh: &Path, path: &Path) -> Result<()> {
-    std::fs::File::open(fresh).and_then(|file| file.sync_all()).doing("sync", fresh)?;
-    match std::fs::hard_link(fresh, path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        other => other.doing("create", path),
-    }?;
-    sync_dir(path.parent().unwrap_or(Path::new("/")))
-}
-
-fn steps(connection: &Connection, from: i64) -> rusqlite::Result<()> {
-    for (index, step) in (0i64..).zip(schema::STEPS).skip_while(|(index, _)| *index < from) {
-        connection.execute_batch(step)?;
-        connection.pragma_update(None, "user_version", index + 1)?;
-    }
-    Ok(())
-}
-
-fn connect(path: &Path, create: bool) -> Result<Connection> {
+pub(crate) fn connect(path: &Path, create: bool) -> Result<Connection> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags |= OpenFlags::SQLITE_OPEN_EXRESCODE;
     flags.set(OpenFlags::SQLITE_OPEN_CREATE, create);
@@ -248,7 +196,7 @@ fn patience() -> impl FnMut(i32) -> bool + Send + 'static {
     }
 }
 
-fn in_words(action: &'static str, path: &Path, source: rusqlite::Error) -> Error {
+pub(crate) fn in_words(action: &'static str, path: &Path, source: rusqlite::Error) -> Error {
     let path = path.to_owned();
     match source.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Damaged { action, path, source },

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use crate::database::{Durability, Fault};
 use crate::error::{Error, IoContext, Result};
 use crate::gc::{self, BlobFact, Doomed, LayerFact, OnDisk, PartialFact, Plan, Policy, Why};
-use crate::ingest::open_partial;
+use crate::partial::open_partial;
 use crate::store::Store;
 use crate::{lease, lock, trash};
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::database;
+use crate::create;
 use crate::error::{Error, IoContext, Result};
 use crate::gc_facts::entries;
 use crate::schema;
@@ -37,7 +37,7 @@ pub fn salvage(state: &Path, options: &StoreOptions) -> Result<Salvaged> {
     let fresh = state.join(format!("knarr.new-{}", token()?));
     let mut salvaged =
         Salvaged { damaged: state.join(format!("knarr.db.damaged-{}", now_ns())), ..Salvaged::default() };
-    database::make(&fresh)?;
+    create::make(&fresh)?;
     copy_all(&path, &fresh, &mut salvaged)?;
     std::fs::File::open(&fresh).and_then(|file| file.sync_all()).doing("sync", &fresh)?;
     for suffix in ["-wal", "-shm", ""] {
@@ -47,8 +47,8 @@ pub fn salvage(state: &Path, options: &StoreOptions) -> Result<Salvaged> {
         }
     }
     std::fs::rename(&fresh, &path).doing("rename", &fresh)?;
-    database::remove_scaffold(&fresh);
-    crate::ingest::sync_dir(state)?;
+    create::remove_scaffold(&fresh);
+    crate::partial::sync_dir(state)?;
     let store = Store::open(state, options)?;
     salvaged.volumes = store.readopt_volumes()?;
     salvaged.snapshots = store.set_aside_snapshots()?;
