@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use serde_json::json;
-use support::{Bundle, check, check_error, sh};
+use support::{Bundle, check, check_error, sh, sleeping};
 
 fn outside(bundle: &Bundle) -> std::path::PathBuf {
     let outside = bundle.path().join("outside");
@@ -32,7 +32,7 @@ fn a_working_directory_through_a_leaked_descriptor_is_refused() {
 #[test]
 fn a_joining_process_cannot_begin_in_a_leaked_descriptor() {
     for number in 3..16 {
-        let Some(mut bundle) = sh("sleep 60") else { return };
+        let Some(mut bundle) = sleeping() else { return };
         let process =
             json!({ "user": {}, "env": ["PATH=/bin"], "args": ["pwd"], "cwd": format!("/proc/self/fd/{number}") });
         bundle.exec = Some(process);

@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::json;
-use support::{check, check_error, is_root, root_or_skip, sh};
+use support::{check, check_error, is_root, root_or_skip, sh, sleeping};
 
 #[test]
 fn a_container_has_its_own_name_and_processes() {
@@ -232,7 +232,7 @@ fn the_loopback_interface_is_up() {
 
 #[test]
 fn a_process_joins_the_container() {
-    let Some(mut bundle) = sh("sleep 60") else { return };
+    let Some(mut bundle) = sleeping() else { return };
     bundle.exec = Some(json!({ "user": { "uid": 0, "gid": 0 }, "cwd": "/bin", "env": ["PATH=/bin"],
         "args": ["sh", "-c", "hostname; pwd; cat /proc/1/comm; exit 3"] }));
     let outcome = bundle.run();
@@ -241,7 +241,7 @@ fn a_process_joins_the_container() {
 
 #[test]
 fn a_process_that_joins_and_is_missing_gives_127() {
-    let Some(mut bundle) = sh("sleep 60") else { return };
+    let Some(mut bundle) = sleeping() else { return };
     bundle.exec = Some(json!({ "user": {}, "cwd": "/", "env": ["PATH=/bin"], "args": ["nosuch"] }));
     let outcome = bundle.run();
     assert_eq!(outcome.code, 127, "{}", outcome.stderr);
@@ -252,7 +252,7 @@ fn a_process_joins_a_container_with_a_user_namespace() {
     if !root_or_skip() {
         return;
     }
-    let Some(mut bundle) = sh("sleep 60") else { return };
+    let Some(mut bundle) = sleeping() else { return };
     user_namespace(&mut bundle);
     bundle.exec = Some(json!({ "user": { "uid": 3, "gid": 4 }, "cwd": "/", "env": ["PATH=/bin"],
         "args": ["sh", "-c", "id; cat /proc/self/uid_map; cat /proc/1/comm"] }));

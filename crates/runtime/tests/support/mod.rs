@@ -63,6 +63,13 @@ pub fn sh(script: &str) -> Option<Bundle> {
     Some(Bundle { dir, config, options, exec: None })
 }
 
+/// A container that does nothing for a while, to be joined.
+pub fn sleeping() -> Option<Bundle> {
+    let mut bundle = sh("")?;
+    bundle.config["process"]["args"] = json!(["sleep", "60"]);
+    Some(bundle)
+}
+
 pub fn is_root() -> bool {
     knarr_sys::credentials::effective_user() == 0
 }
