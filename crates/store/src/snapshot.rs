@@ -58,6 +58,12 @@ impl Store {
         Ok(self.mounts(container_id, &lower))
     }
 
+    /// The tree of an image alone, read-only: what a container of it would begin with.
+    pub fn image_mounts(&self, image: &ImageRecord) -> Result<RootMounts> {
+        let lower = self.lower(image)?;
+        Ok(RootMounts { upper: None, work: None, ..self.mounts("", &lower) })
+    }
+
     /// Forgets the snapshot and removes what the container wrote. Nothing happens where there is none.
     pub fn remove_snapshot(&self, container_id: &str) -> Result<()> {
         check_id(container_id)?;

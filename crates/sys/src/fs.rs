@@ -17,3 +17,10 @@ pub const DEVPTS_MAGIC: u64 = 0x1cd1;
 pub fn may_execute(path: &std::ffi::CStr) -> Result<(), crate::Errno> {
     rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
 }
+
+/// A file without a name in directory `dir`, open for reading and writing (`O_TMPFILE`).
+pub fn unnamed_file(dir: &std::path::Path) -> crate::Result<std::os::fd::OwnedFd> {
+    use crate::error::Call;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open(dir, flags, Mode::from_raw_mode(0o600)).call(|| format!("open({dir:?}, O_TMPFILE|O_RDWR)"))
+}
