@@ -5,6 +5,28 @@
 //! Not here: command lines, tables, templates (the faces); making processes (the monitor and the runtime).
 #![forbid(unsafe_code)]
 
+mod clock;
+pub mod container;
+pub mod context;
+pub mod error;
+pub mod exit_code;
+pub mod host;
+pub mod image;
 pub mod policy;
+pub mod record;
+pub mod resolve;
+pub mod rootless;
+pub mod terminal;
 pub mod userdb;
 pub mod wanted;
+
+pub use context::{Caller, Context, Namespace, Paths};
+pub use error::{Error, Kind, Result};
+pub use record::Container;
+
+/// The parts of the monitor's client side a face works with.
+pub use knarr_monitor::{
+    Client, Ended, Error as MonitorError, LogOptions, LogReader, Session, State, Status, Stream, protocol::Attach, time,
+};
+/// What the store says of images and volumes.
+pub use knarr_store::{Collected, ImageRecord, RemovedImage};

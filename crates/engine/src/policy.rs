@@ -21,7 +21,7 @@ use crate::wanted::{MountKind, ParseError, Wanted};
 
 pub use files::{hostname_file, hosts_file, resolv_conf};
 pub use mounts::{INIT_PATH, image_volumes};
-pub use process::{DEFAULT_PATH, command, exec_process};
+pub use process::{DEFAULT_PATH, ExecChanges, command, exec_process};
 
 /// What of the host matters to the document.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -68,6 +68,8 @@ pub struct Wanted {
     pub terminal: bool,
     /// Keep standard input open.
     pub interactive: bool,
+    /// Close it when the first client that attached it leaves.
+    pub stdin_once: bool,
     /// Remove the container when it ends.
     pub auto_remove: bool,
     /// Mount the root file system read-only.

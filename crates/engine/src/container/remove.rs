@@ -1,0 +1,81 @@
+//! `rm`, and what `--rm` does at the end.
+//!
+//! Law: the record goes first, so that a death in between leaves garbage and never a container that cannot be used.
+
+use std::path::Path;
+
+use knarr_monitor::Status;
+use knarr_store::ContainerRecord;
+
+use super::{attach, create, find, stop};
+use crate::{Context, Error, Result};
+
+/// How to remove.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RemoveOptions {
+    /// Kill it first if it runs.
+    pub force: bool,
+    /// Remove its anonymous volumes too.
+    pub volumes: bool,
+}
+
+/// Removes the container that `text` means.
+pub fn remove(context: &Context, text: &str, options: RemoveOptions) -> Result<()> {
+    let container = find(context, text)?;
+    if container.state.status == Status::Running {
+        if !options.force {
+            let name = format!("/{}", container.record.name);
+            return Err(Error::Running { verb: "remove", gerund: "removing", name });
+        }
+        if let Some(mut client) = attach::client(context, &container.record.id)? {
+            stop::kill_now(&mut client, text)?;
+        }
+    }
+    forget(context, &container.record, options.volumes)
+}
+
+/// Removes a container made with `--rm` after its end; it may be gone already, removed by hand or by its monitor.
+pub fn after_exit(context: &Context, id: &str) -> Result<()> {
+    match context.store.container(id) {
+        Ok(record) => forget(context, &record, true),
+        Err(error) if error.kind() == knarr_store::Kind::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn forget(context: &Context, record: &ContainerRecord, volumes: bool) -> Result<()> {
+    context.store.remove_container(&record.id)?;
+    context.store.remove_snapshot(&record.id)?;
+    remove_dir(&context.paths.container_run(&record.id))?;
+    remove_dir(&context.paths.container(&record.id))?;
+    for name in record.volumes.iter().filter(|_| volumes) {
+        remove_anonymous(context, name)?;
+    }
+    Ok(())
+}
+
+fn remove_anonymous(context: &Context, name: &str) -> Result<()> {
+    match context.store.volume(name) {
+        Ok(volume) if volume.anonymous && context.store.volume_users(name)?.is_empty() => {
+            Ok(context.store.remove_volume(name)?)
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == knarr_store::Kind::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn remove_dir(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("remove", dir)(error)),
+    }
+}
+
+/// Undoes a `create` whose start failed, for `run --rm`.
+pub fn discard(context: &Context, id: &str) {
+    if after_exit(context, id).is_err() {
+        create::discard(context, id);
+    }
+}

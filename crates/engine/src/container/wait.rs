@@ -1,0 +1,42 @@
+//! `wait`: until a container has ended, and how.
+
+use std::time::{Duration, Instant};
+
+use knarr_monitor::{Client, Error as MonitorError, Event, Status};
+
+use super::{attach, find};
+use crate::{Context, Result};
+
+/// Waits for the end of the container that `text` means; its exit code.
+pub fn wait(context: &Context, text: &str) -> Result<u8> {
+    let container = find(context, text)?;
+    if let Some(mut client) = attach::client(context, &container.record.id)?
+        && let Some(code) = ended_within(&mut client, None)?
+    {
+        return Ok(code);
+    }
+    let state = find(context, &container.record.id)?.state;
+    Ok(if state.status == Status::Exited { state.exit_code } else { 0 })
+}
+
+/// Waits up to `timeout` for the end; the exit code, or `None` when the time is over. A monitor that vanishes has ended with 137: its container is
+/// killed with it.
+pub(super) fn ended_within(client: &mut Client, timeout: Option<Duration>) -> Result<Option<u8>> {
+    /// 128 + SIGKILL.
+    const KILLED: u8 = 137;
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let readable = client.has_event() || knarr_sys::poll::readable_within(&*client, left).unwrap_or(true);
+        if !readable {
+            return Ok(None);
+        }
+        match client.poll_event() {
+            Ok(Some(Event::Exited(exit))) => return Ok(Some(exit.code)),
+            Ok(Some(Event::Failed(failure))) => return Err(MonitorError::Remote(failure).into()),
+            Ok(_) => {}
+            Err(MonitorError::Lost) => return Ok(Some(KILLED)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `pull`, and what pulls and loads have in common.
+
+use knarr_distribution::{Network, Progress, PullOptions, Silent, Source};
+use knarr_layer::{IdMap, Limits, UnpackOptions, WhiteoutForm};
+use knarr_spec::{Platform, Reference};
+use knarr_store::ImageRecord;
+
+use crate::{Context, Result};
+
+/// What a pull needs of the caller's world, asked for only when something is pulled.
+pub trait Pulls {
+    /// How registries are reached.
+    fn network(&self) -> Result<Network>;
+    /// Who watches.
+    fn progress(&self) -> &dyn Progress;
+    /// A name is not here and will be fetched.
+    fn missing(&self, reference: &Reference);
+}
+
+/// For verbs that never pull.
+pub struct NoPulls;
+
+impl Pulls for NoPulls {
+    fn network(&self) -> Result<Network> {
+        Ok(Network::default())
+    }
+
+    fn progress(&self) -> &dyn Progress {
+        &Silent
+    }
+
+    fn missing(&self, _: &Reference) {}
+}
+
+/// Fetches one image: from a registry, or from `oci:`, `oci-archive:`, `docker-archive:`.
+pub fn pull(context: &Context, source: &Source, platform: Option<&Platform>, pulls: &dyn Pulls) -> Result<ImageRecord> {
+    let options = options(context, platform, pulls)?;
+    Ok(knarr_distribution::pull(&context.store, source, &options)?)
+}
+
+pub(crate) fn options<'p>(
+    context: &Context,
+    platform: Option<&Platform>,
+    pulls: &'p dyn Pulls,
+) -> Result<PullOptions<'p>> {
+    Ok(PullOptions {
+        platform: platform.cloned().unwrap_or_else(Platform::host),
+        network: pulls.network()?,
+        progress: pulls.progress(),
+        ..PullOptions::new(unpack_options(context))
+    })
+}
+
+/// How layers become trees here.
+pub(crate) fn unpack_options(context: &Context) -> UnpackOptions {
+    let rootless = context.rootless();
+    let ids = if rootless {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        IdMap::of_namespace(&read("/proc/self/uid_map"), &read("/proc/self/gid_map"))
+    } else {
+        IdMap::identity()
+    };
+    let whiteouts = if rootless { WhiteoutForm::OverlayUser } else { WhiteoutForm::OverlayTrusted };
+    UnpackOptions { compression: None, whiteouts, ids, limits: Limits::default(), rootless, pipeline: true }
+}
