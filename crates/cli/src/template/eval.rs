@@ -10,6 +10,9 @@ use super::value::{kind, text, truth};
 /// Longest output: a template that multiplies itself in nested ranges stops here instead of filling the memory.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Go's words for a key that is not there.
+const ABSENT: &str = "map has no entry for key";
+
 /// Renders a parsed template.
 pub fn render(nodes: &[Node], data: &Value) -> Result<String, TemplateError> {
     let mut scope = Scope { root: data, variables: vec![(String::new(), data.clone())], out: String::new() };
@@ -76,7 +79,11 @@ impl Scope<'_> {
         otherwise: &[Node],
         dot: &Value,
     ) -> Result<Flow, TemplateError> {
-        let value = self.pipeline(condition, dot)?;
+        let value = match self.pipeline(condition, dot) {
+            // What is tested may be absent: docker leaves out what a container has not (`State.Health`).
+            Err(TemplateError::Execute { message, .. }) if message.starts_with(ABSENT) => Value::Null,
+            other => other?,
+        };
         if kind == Branch::Range {
             return self.range(condition, &value, body, otherwise, dot);
         }
@@ -159,6 +166,11 @@ impl Scope<'_> {
             arguments.extend(piped);
             return functions::call(name, &arguments);
         }
+        // Docker's `{{.Label "name"}}`: a map that is called gives the entry of that name.
+        if let ([key], None, Value::Object(_)) = (rest, &piped, self.operand(first, dot)?) {
+            let arguments = [self.operand(first, dot)?, self.operand(key, dot)?];
+            return functions::call("index", &arguments);
+        }
         if !rest.is_empty() || piped.is_some() {
             return Err(TemplateError::execute(describe(first), "can't give argument to non-function"));
         }
@@ -218,9 +230,9 @@ fn follow(value: &Value, names: &[String]) -> Result<Value, TemplateError> {
     for name in names {
         let at = || format!(".{}", names.join("."));
         here = match here {
-            Value::Object(map) => map
-                .get(name)
-                .ok_or_else(|| TemplateError::execute(at(), format!("map has no entry for key {name:?}")))?,
+            Value::Object(map) => {
+                map.get(name).ok_or_else(|| TemplateError::execute(at(), format!("{ABSENT} {name:?}")))?
+            }
             Value::Null => {
                 return Err(TemplateError::execute(at(), format!("nil data; no entry for key {name:?}")));
             }

@@ -154,6 +154,18 @@ mod tests {
     }
 
     #[test]
+    fn an_absent_key_is_false_where_it_is_tested() {
+        check("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none");
+        check("{{with .Absent}}x{{end}}{{range .Absent}}x{{end}}", "");
+    }
+
+    #[test]
+    fn a_map_may_be_called_for_an_entry() {
+        check("{{.Labels \"a\"}}{{.Labels \"none\"}}", "1");
+        refuses("{{.Name \"x\"}}", "non-function");
+    }
+
+    #[test]
     fn nesting_is_bounded() {
         refuses(&"{{if .Yes}}".repeat(1000), "nested deeper");
         refuses(&format!("{{{{{}1{}}}}}", "(".repeat(1000), ")".repeat(1000)), "nested deeper");

@@ -1,0 +1,171 @@
+//! The table of commands, and how the words of a command line lead to one of its lines.
+
+mod attach;
+mod cleanup;
+mod container_prune;
+mod create;
+mod df;
+mod exec;
+mod hello;
+mod image_prune;
+mod images;
+mod info;
+mod inspect;
+mod kill;
+mod load;
+mod logs;
+mod ps;
+mod pull;
+mod rename;
+mod restart;
+mod rm;
+mod rmi;
+mod run;
+mod start;
+mod stop;
+mod tag;
+mod version;
+mod wait;
+
+use std::ffi::OsString;
+
+use crate::failure::Failure;
+use crate::verb::Entry;
+
+/// Every command, as the help groups them. One without a line of help is for our own processes.
+pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
+    (
+        "Containers",
+        &[
+            Entry::of::<run::Run>(),
+            Entry::of::<exec::Exec>(),
+            Entry::of::<ps::Ps>(),
+            Entry::of::<logs::Logs>(),
+            Entry::of::<attach::Attach>(),
+            Entry::of::<create::Create>(),
+            Entry::of::<start::Start>(),
+            Entry::of::<stop::Stop>(),
+            Entry::of::<restart::Restart>(),
+            Entry::of::<kill::Kill>(),
+            Entry::of::<wait::Wait>(),
+            Entry::of::<rm::Rm>(),
+            Entry::of::<rename::Rename>(),
+            Entry::of::<inspect::Inspect>(),
+            Entry::of::<inspect::ContainerInspect>(),
+            Entry::of::<container_prune::ContainerPrune>(),
+            Entry::of::<cleanup::Cleanup>(),
+        ],
+    ),
+    (
+        "Images",
+        &[
+            Entry::of::<pull::Pull>(),
+            Entry::of::<images::Images>(),
+            Entry::of::<load::Load>(),
+            Entry::of::<tag::Tag>(),
+            Entry::of::<rmi::Rmi>(),
+            Entry::of::<inspect::ImageInspect>(),
+            Entry::of::<image_prune::ImagePrune>(),
+        ],
+    ),
+    (
+        "System",
+        &[
+            Entry::of::<df::Df>(),
+            Entry::of::<info::Info>(),
+            Entry::of::<version::Version>(),
+            Entry::of::<hello::Hello>(),
+        ],
+    ),
+];
+
+/// Words that only say what the next one is about.
+const NOUNS: [&str; 3] = ["container", "image", "system"];
+
+/// The command that `words` begin with, and what follows its name.
+pub(crate) fn find(words: &[OsString]) -> Result<(&'static Entry, &[OsString]), Failure> {
+    let text = |index: usize| words.get(index).and_then(|word| word.to_str()).unwrap_or_default();
+    let (name, used) = match NOUNS.contains(&text(0)) {
+        true => (format!("{} {}", text(0), text(1)), 2.min(words.len())),
+        false => (text(0).to_owned(), 1),
+    };
+    let entry = entries().find(|entry| entry.names.contains(&name.as_str()));
+    entry.map(|entry| (entry, &words[used..])).ok_or_else(|| unknown(name.trim()))
+}
+
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    GROUPS.iter().flat_map(|(_, entries)| entries.iter())
+}
+
+fn unknown(name: &str) -> Failure {
+    let failure = Failure::usage(format!("unknown command: knarr {name}"));
+    if NOUNS.contains(&name) {
+        let verbs = entries().flat_map(|entry| entry.names.iter());
+        let verbs: Vec<&str> = verbs.filter_map(|known| known.strip_prefix(name)?.strip_prefix(' ')).collect();
+        return failure.hint(format!("knarr {name} takes one of: {}", verbs.join(", ")));
+    }
+    let near = entries().flat_map(|entry| entry.names.iter()).min_by_key(|known| distance(known, name));
+    match near.filter(|near| distance(near, name) <= 2) {
+        Some(near) => failure.hint(format!("did you mean `knarr {near}`?")),
+        None => failure.hint("see `knarr --help`"),
+    }
+}
+
+/// How many letters must be changed, added or left out to get from one word to the other.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(words: &[&str], expect: Option<(&str, usize)>) {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let got = find(&words).ok().map(|(entry, rest)| (entry.name(), rest.len()));
+        assert_eq!(got, expect, "{words:?}");
+    }
+
+    #[test]
+    fn commands_are_found_by_each_of_their_names() {
+        check(&["ps", "-a"], Some(("ps", 1)));
+        check(&["container", "ls", "-a"], Some(("ps", 1)));
+        check(&["image", "rm", "x"], Some(("rmi", 1)));
+        check(&["system", "df"], Some(("system df", 0)));
+    }
+
+    #[test]
+    fn unknown_words_are_no_command() {
+        check(&["pss"], None);
+        check(&["container"], None);
+        check(&["container", "fly"], None);
+        check(&[""], None);
+    }
+
+    #[test]
+    fn every_command_has_a_valid_parser_and_help() {
+        for entry in entries() {
+            entry.parser().debug_assert();
+            assert!(entry.names.iter().all(|name| !name.is_empty()));
+            assert!(entry.about.is_empty() || entry.example.starts_with("knarr "), "{}", entry.name());
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = entries().flat_map(|entry| entry.names.iter().copied()).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}

@@ -1,0 +1,108 @@
+//! What went wrong, as it is printed once: `knarr: <verb>: <what>: <where>: <why>`, a hint below it, and the exit code.
+
+use std::error::Error as _;
+
+use knarr_engine::wanted::ParseError;
+use knarr_engine::{Error, Kind};
+
+use crate::template::TemplateError;
+
+/// Docker's exit code for what a command could not do.
+const FAILED: u8 = 1;
+
+/// A command that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The command, where it is known.
+    verb: Option<String>,
+    message: String,
+    hint: Option<String>,
+    /// The exit code.
+    pub code: u8,
+}
+
+impl Failure {
+    pub(crate) fn new(message: impl Into<String>) -> Failure {
+        Failure { verb: None, message: message.into(), hint: None, code: FAILED }
+    }
+
+    /// A command line that cannot be meant.
+    pub(crate) fn usage(message: impl Into<String>) -> Failure {
+        Failure { code: knarr_engine::exit_code::OURS, ..Failure::new(message) }
+    }
+
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Failure {
+        Failure { hint: Some(hint.into()), ..self }
+    }
+
+    pub(crate) fn code(self, code: u8) -> Failure {
+        Failure { code, ..self }
+    }
+
+    /// Names the command.
+    pub(crate) fn of(self, verb: &str) -> Failure {
+        Failure { verb: self.verb.or_else(|| Some(verb.to_owned())), ..self }
+    }
+
+    /// Writes it to standard error.
+    pub(crate) fn print(&self) {
+        anstream::eprintln!("{}", self.text());
+    }
+
+    fn text(&self) -> String {
+        // The one form scripts look for.
+        let mut text = match &self.verb {
+            _ if self.message.starts_with("No such ") => format!("Error: {}", self.message),
+            Some(verb) => format!("knarr: {verb}: {}", self.message),
+            None => format!("knarr: {}", self.message),
+        };
+        if let Some(hint) = &self.hint {
+            text += &format!("\nhint: {hint}");
+        }
+        text
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let code = match error.kind() {
+            Kind::Invalid => knarr_engine::exit_code::OURS,
+            _ => FAILED,
+        };
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            message = format!("{message}: {error}");
+            source = error.source();
+        }
+        Failure { verb: None, message, hint: error.hint(), code }
+    }
+}
+
+impl From<ParseError> for Failure {
+    fn from(error: ParseError) -> Failure {
+        Failure::usage(error.to_string())
+    }
+}
+
+impl From<TemplateError> for Failure {
+    fn from(error: TemplateError) -> Failure {
+        Failure::new(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reads_program_verb_and_reason() {
+        let failure = Failure::new("no room").of("run").hint("make some");
+        assert_eq!(failure.text(), "knarr: run: no room\nhint: make some");
+    }
+
+    #[test]
+    fn a_missing_container_has_dockers_text() {
+        assert_eq!(Failure::new("No such container: x").of("stop").text(), "Error: No such container: x");
+    }
+}

@@ -1,0 +1,33 @@
+//! `knarr --help` and `knarr --version`, without a parser.
+
+use crate::commands::GROUPS;
+use crate::failure::Failure;
+use crate::output::print;
+
+pub(crate) fn print_version() -> Result<u8, Failure> {
+    print(concat!("knarr version ", env!("CARGO_PKG_VERSION"), "\n"))?;
+    Ok(0)
+}
+
+pub(crate) fn print_all() -> Result<u8, Failure> {
+    print(&all())?;
+    Ok(0)
+}
+
+fn all() -> String {
+    let mut text = String::from(
+        "Build, ship and run containers without a daemon\n\nUsage: knarr [OPTIONS] COMMAND\n\nFirst: knarr run knarr/hello\n",
+    );
+    for (heading, entries) in GROUPS {
+        text += &format!("\n{heading}:\n");
+        for entry in entries.iter().filter(|entry| !entry.about.is_empty()) {
+            text += &format!("  {:<11} {}\n", entry.name(), entry.about);
+        }
+    }
+    text += "\nOptions:
+  --root DIR     Where images, volumes and records are kept [/var/lib/knarr, ~/.local/share/knarr]
+  --runroot DIR  Where running containers have their sockets [/run/knarr, $XDG_RUNTIME_DIR/knarr]
+  -h, --help     Print help; `knarr COMMAND --help` for one command
+  -v, --version  Print version\n";
+    text
+}

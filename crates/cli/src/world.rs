@@ -1,0 +1,191 @@
+//! The caller's world: environment, home and current directory, who called; and how a context comes of it.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use knarr_distribution::{AuthConfig, Network, Progress, Proxies};
+use knarr_engine::context::{default_paths, secure_run_dir};
+use knarr_engine::image::pull::Pulls;
+use knarr_engine::rootless::{self, MapSource};
+use knarr_engine::{Caller, Context, Namespace, Paths};
+use knarr_spec::Reference;
+
+use crate::failure::Failure;
+use crate::globals::Globals;
+use crate::progress::Bars;
+
+/// What a command meets outside of its own words.
+pub(crate) struct World {
+    globals: Globals,
+    /// Nothing but results is printed (`--quiet`).
+    pub quiet: RefCell<bool>,
+}
+
+/// An environment variable that says something.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The current directory; `/` where it is gone.
+pub(crate) fn current_dir() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| "/".into())
+}
+
+impl World {
+    pub(crate) fn new(globals: Globals) -> World {
+        World { globals, quiet: RefCell::new(false) }
+    }
+
+    /// A context to look at records with, for which an ordinary user needs no namespace.
+    pub(crate) fn reading(&self) -> Result<Context, Failure> {
+        let (caller, nested) = self.caller();
+        let paths = self.paths(&caller)?;
+        let namespace = match (caller.uid, nested) {
+            (0, false) => Namespace::Initial,
+            (0, true) => Namespace::Own,
+            _ => Namespace::Outside,
+        };
+        Ok(Context::open(paths, namespace, gid_max())?)
+    }
+
+    /// A context to touch layers and containers with: an ordinary user becomes root of a user namespace first.
+    pub(crate) fn rooted(&self) -> Result<Context, Failure> {
+        let (mut caller, nested) = self.caller();
+        if caller.uid == 0 {
+            return self.reading_as(caller, nested);
+        }
+        caller.name = login_name(caller.uid);
+        let paths = self.paths(&caller)?;
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let path = std::env::split_paths(&variable("PATH").unwrap_or_default()).collect();
+        let source = MapSource { subuid: read("/etc/subuid"), subgid: read("/etc/subgid"), path };
+        let entered = rootless::enter_namespace(&caller, &source).map_err(knarr_engine::Error::from)?;
+        if let Some(note) = entered.note {
+            self.note(&note);
+        }
+        Ok(Context::open(paths, Namespace::Own, gid_max())?)
+    }
+
+    fn reading_as(&self, caller: Caller, nested: bool) -> Result<Context, Failure> {
+        let namespace = if nested { Namespace::Own } else { Namespace::Initial };
+        Ok(Context::open(self.paths(&caller)?, namespace, gid_max())?)
+    }
+
+    /// Who called, and whether already in a user namespace.
+    fn caller(&self) -> (Caller, bool) {
+        let caller = Caller::current();
+        let nested = caller.uid == 0 && Caller::nested();
+        (caller, nested)
+    }
+
+    fn paths(&self, caller: &Caller) -> Result<Paths, Failure> {
+        let directory = |name: &str| variable(name).map(PathBuf::from);
+        let (home, data, runtime) = (directory("HOME"), directory("XDG_DATA_HOME"), directory("XDG_RUNTIME_DIR"));
+        let defaults = default_paths(caller.uid, home.as_deref(), data.as_deref(), runtime.as_deref());
+        let own = (self.globals.root.clone(), self.globals.runroot.clone());
+        let paths = match (own, defaults) {
+            ((Some(state), Some(run)), _) => Paths { state, run },
+            ((state, run), Some(defaults)) => {
+                Paths { state: state.unwrap_or(defaults.state), run: run.unwrap_or(defaults.run) }
+            }
+            _ => {
+                let failure = Failure::usage("no place for images and containers: HOME is not set");
+                return Err(failure.hint("set HOME, or name directories with --root and --runroot"));
+            }
+        };
+        if caller.uid != 0 {
+            secure_run_dir(&paths.run, caller.uid)?;
+        }
+        Ok(paths)
+    }
+
+    /// Writes a note for the user to standard error.
+    pub(crate) fn note(&self, text: &str) {
+        if !*self.quiet.borrow() {
+            anstream::eprintln!("note: {text}");
+        }
+    }
+
+    /// Writes the notes the engine left.
+    pub(crate) fn notes_of(&self, context: &Context) {
+        for note in context.notes.take() {
+            self.note(&note);
+        }
+    }
+}
+
+fn login_name(uid: u32) -> String {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.get(2)?.parse() == Ok(uid)).then(|| fields[0].to_owned())
+    });
+    named.or_else(|| variable("USER")).unwrap_or_else(|| uid.to_string())
+}
+
+/// The highest group id of the namespace we are in.
+fn gid_max() -> u32 {
+    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    let ends = map.lines().filter_map(|line| {
+        let numbers: Vec<u32> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [inside, _, count] = numbers[..] else { return None };
+        inside.checked_add(count.checked_sub(1)?)
+    });
+    ends.max().unwrap_or(0)
+}
+
+/// What pulls need of the world, read when the first pull begins.
+pub(crate) struct CliPulls {
+    bars: Bars,
+    quiet: bool,
+    tls_verify: Option<bool>,
+}
+
+impl CliPulls {
+    pub(crate) fn new(quiet: bool, tls_verify: Option<bool>) -> CliPulls {
+        CliPulls { bars: Bars::new(quiet), quiet, tls_verify }
+    }
+}
+
+impl Pulls for CliPulls {
+    fn network(&self) -> knarr_engine::Result<Network> {
+        Ok(network(self.tls_verify))
+    }
+
+    fn progress(&self) -> &dyn Progress {
+        &self.bars
+    }
+
+    fn missing(&self, reference: &Reference) {
+        if !self.quiet {
+            anstream::eprintln!("Unable to find image '{}' locally", reference.familiar());
+        }
+    }
+}
+
+fn network(tls_verify: Option<bool>) -> Network {
+    let upper_or_lower = |name: &str| variable(name).or_else(|| variable(&name.to_lowercase()));
+    let proxies = Proxies {
+        http: upper_or_lower("HTTP_PROXY"),
+        https: upper_or_lower("HTTPS_PROXY"),
+        no_proxy: upper_or_lower("NO_PROXY"),
+    };
+    let path = variable("PATH").unwrap_or_default();
+    let helper_dirs = std::env::split_paths(&path).collect();
+    let auth = AuthConfig { explicit: None, files: auth_files(), helper_dirs };
+    let certificate_dirs = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from).to_vec();
+    Network { auth, certificate_dirs, tls_verify, proxies, ..Network::default() }
+}
+
+/// containers-auth.json(5)'s places, then docker's.
+fn auth_files() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = variable("REGISTRY_AUTH_FILE").map(PathBuf::from).into_iter().collect();
+    files.extend(variable("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("containers/auth.json")));
+    let home = variable("HOME").map(PathBuf::from);
+    let config =
+        variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| home.as_ref().map(|home| home.join(".config")));
+    files.extend(config.map(|dir| dir.join("containers/auth.json")));
+    let docker = variable("DOCKER_CONFIG").map(PathBuf::from).or_else(|| home.map(|home| home.join(".docker")));
+    files.extend(docker.map(|dir| dir.join("config.json")));
+    files
+}
