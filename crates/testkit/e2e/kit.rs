@@ -5,6 +5,7 @@
 //! | `probe` | `/bin/probe`, users root and alice, nothing else |
 //! | `configured` | the same with every field of the config that `run` honours |
 //! | `shell` | busybox with its usual names, and the probe |
+//! | `debian` | a distribution in three layers, if it can be had: an OCI layout and a listing |
 //! | `layers` | four layers over one another: whiteouts, opaque directories, links, replaced kinds |
 
 use std::fs;
@@ -13,6 +14,8 @@ use std::path::Path;
 
 use knarr_testkit::{Compression, ImageMaker, LayerTar};
 use serde_json::json;
+
+use crate::debian;
 
 const BUSYBOX: &str = "/bin/busybox";
 
@@ -39,6 +42,26 @@ pub fn prepare(kit: &Path, cache: &Path) -> io::Result<()> {
     plain.make().write_layout(&images.join("probe-layout"), "v1")?;
     if Path::new(BUSYBOX).exists() {
         shell(&probe, &fs::read(BUSYBOX)?).save(&images.join("shell.tar"), "shell:latest")?;
+    }
+    match debian::prepare(cache) {
+        Ok(made) => copy_tree(&made, &images.join("debian")),
+        Err(why) => {
+            println!("setup: no image of Debian: {why}");
+            Ok(())
+        }
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
     }
     Ok(())
 }

@@ -130,6 +130,23 @@ impl Image {
         fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
     }
 
+    /// Reads back the first image of a layout that [`Image::write_layout`] wrote.
+    pub fn read_layout(directory: &Path) -> io::Result<Image> {
+        let read = |descriptor: &Value| {
+            let hex = descriptor["digest"].as_str().unwrap_or("").trim_start_matches("sha256:");
+            let bytes = fs::read(directory.join("blobs/sha256").join(hex))?;
+            Ok::<Blob, io::Error>(Blob::new(descriptor["mediaType"].as_str().unwrap_or(""), bytes))
+        };
+        let index: Value = serde_json::from_slice(&fs::read(directory.join("index.json"))?)?;
+        let manifest = read(&index["manifests"][0])?;
+        let parts: Value = serde_json::from_slice(&manifest.bytes)?;
+        let config = read(&parts["config"])?;
+        let layers = parts["layers"].as_array().into_iter().flatten().map(read).collect::<io::Result<_>>()?;
+        let document: Value = serde_json::from_slice(&config.bytes)?;
+        let diff_ids = serde_json::from_value(document["rootfs"]["diff_ids"].clone())?;
+        Ok(Image { config, layers, diff_ids, manifest })
+    }
+
     /// Writes the layout as one tar.
     pub fn write_oci_archive(&self, path: &Path, tag: &str) -> io::Result<()> {
         let layout = tempfile::tempdir()?;
@@ -213,6 +230,8 @@ mod tests {
         let manifest =
             fs::read(directory.path().join("blobs/sha256").join(image.manifest.hex())).expect("the manifest");
         assert_eq!(sha256(&manifest), image.manifest.digest);
+        let again = Image::read_layout(directory.path()).expect("what was written");
+        assert_eq!((again.manifest, again.layers, again.diff_ids), (image.manifest, image.layers, image.diff_ids));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use knarr_testkit::server::{Fault, Gate, Hold, LOGIN, Server};
 use knarr_testkit::{Compression, Image, ImageMaker, Lab, LayerTar};
 use serde_json::json;
 
+use crate::debian;
+
 cases!["pull":
     over_plain_http_on_loopback,
     by_digest,
@@ -25,6 +27,7 @@ cases!["pull":
     a_cut_connection_resumes_where_it_was,
     pulls_at_once_fetch_each_blob_once,
     sixty_layers,
+    a_distribution_is_the_same_inside_entry_by_entry,
 ];
 
 fn probe_maker(lab: &Lab) -> ImageMaker {
@@ -251,4 +254,26 @@ fn sixty_layers(lab: &Lab) {
     let name = format!("{}/a:v1", server.address);
     lab.knarr(["run", "--rm", &name, "probe", "cat", "/file-59"]).ok().prints("59");
     lab.knarr(["run", "--rm", &name, "probe", "cat", "/file-0"]).ok().prints("0");
+}
+
+fn a_distribution_is_the_same_inside_entry_by_entry(lab: &Lab) {
+    let layout = lab.kit.join("images/debian");
+    if !layout.exists() {
+        lab.skip("the kit has no image debian");
+    }
+    let registry = debians(lab);
+    registry.push("debian", "v1", &Image::read_layout(&layout).expect("the kit's image")).expect("pushed");
+    let name = format!("{}/debian:v1", registry.address);
+    lab.knarr(["pull", "-q", &name]).ok();
+    let find = ["run", "--rm", &name, "find", "/", "-xdev"].into_iter().chain(debian::FIND);
+    let seen = debian::sorted(lab.knarr(find).ok().stdout.as_bytes());
+    let expected = std::fs::read_to_string(layout.join("listing")).expect("the kit's listing");
+    let differs = seen.lines().zip(expected.lines()).find(|(seen, expected)| seen != expected);
+    assert!(
+        seen == expected,
+        "{} entries seen, {} expected, first difference: {differs:?}",
+        seen.lines().count(),
+        expected.lines().count()
+    );
+    lab.knarr(["run", "--rm", &name, "bash", "-c", "dpkg --verify base-files; exit 4"]).exits(4);
 }
