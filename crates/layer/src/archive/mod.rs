@@ -67,7 +67,7 @@ pub struct Entry {
 }
 
 /// Headers that describe the next one.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Preceding {
     pax: Pax,
     long_name: Option<Vec<u8>>,
@@ -101,7 +101,9 @@ impl<'a, 's> Archive<'a, 's> {
         loop {
             self.pass_data()?;
             let at = self.stream.position();
-            let Some(block) = self.read_header()? else { return Ok(None) };
+            let Some(block) = self.read_header()? else {
+                return if preceding == Preceding::default() { Ok(None) } else { Err(self.stream.cut_off()) };
+            };
             let fault = |fault| Error::Header { at, fault };
             let layout = header::layout(&block).map_err(fault)?;
             let fields = header::fields(&block, layout).map_err(fault)?;

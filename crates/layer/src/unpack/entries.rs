@@ -150,9 +150,6 @@ impl Unpacker<'_, '_, '_> {
     fn make_hard_link(&mut self, entry: &Entry, place: &Place) -> Result<(), Error> {
         let refuse = |refusal| refused(&entry.name, refusal);
         let target = Place::of(&entry.link).map_err(refuse)?;
-        if target == *place && self.tree.existing_dir(place.parent())?.is_some() {
-            return Ok(());
-        }
         let missing = || refuse(Refusal::LinkTargetMissing(show(&entry.link)));
         let target_dir = match self.tree.existing_dir(target.parent())? {
             Some(dir) if !self.tree.is_whited_out(&*dir, &target)? => dir,

@@ -73,11 +73,11 @@ mod tests {
     fn a_tree_deeper_than_paths_and_descriptors_reach_is_removed() {
         let temp = tempfile::tempdir().unwrap();
         let mut here = open(temp.path());
-        for level in 0..3000 {
+        for level in 0..1200 {
             at::make_dir(&here, c"deep", at::Mode::from(0o700)).unwrap();
             let below = at::open_dir(&here, c"deep").unwrap();
             at::open(&below, c"file", at::OFlags::CREATE | at::OFlags::WRONLY, at::Mode::from(0o600)).unwrap();
-            if level % 1000 == 0 {
+            if level % 500 == 0 {
                 at::make_dir(&below, c"side", at::Mode::from(0o700)).unwrap();
             }
             here = below;
