@@ -67,6 +67,12 @@ pub enum Problem {
         /// What the machine lacks, as `SELinux`.
         needs: &'static str,
     },
+    /// A part of the specification this runtime does not do; better refused than left out in silence.
+    #[error("{at}: is not supported")]
+    Unsupported {
+        /// The place in the document.
+        at: &'static str,
+    },
     /// The seccomp profile does not compile.
     #[error("linux.{0}")]
     Seccomp(String),

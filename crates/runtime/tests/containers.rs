@@ -415,3 +415,47 @@ fn the_filter_is_on() {
         "mkdir: can't create directory '/x': Operation not supported\nSeccomp:\t2",
     );
 }
+
+#[test]
+fn another_process_starts_it_through_a_socket() {
+    check("echo started", |b| b.options["gate"] = json!({ "socket": b.path().join("start") }), "started");
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_is_told_through_the_socket() {
+    let change = |b: &mut support::Bundle| {
+        b.options["gate"] = json!({ "socket": b.path().join("start") });
+        std::fs::write(b.rootfs().join("bin/data"), "no program").unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(b.rootfs().join("bin/data"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        b.config["process"]["args"] = json!(["data"]);
+    };
+    check_error("", change, 126, "exec: \"data\": exec format error");
+}
+
+#[test]
+fn the_agent_gets_the_listener_and_the_state() {
+    let Some(mut bundle) = sh("mkdir /x 2>&1; echo $?") else { return };
+    std::os::unix::fs::symlink("busybox", bundle.rootfs().join("bin/mkdir")).unwrap();
+    let path = bundle.path().join("agent");
+    let agent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    bundle.config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path,
+        "listenerMetadata": "mine", "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY" }] });
+    let told = std::thread::spawn(move || {
+        let (connection, _) = agent.accept().unwrap();
+        let mut bytes = [0; 4096];
+        let (length, listener) = knarr_sys::scm_rights::receive(&connection, &mut bytes).unwrap();
+        // To close the listener answers every notified call with ENOSYS.
+        (serde_json::from_slice::<serde_json::Value>(&bytes[..length]).unwrap(), listener.is_some())
+    });
+    let outcome = bundle.run();
+    assert_eq!(
+        outcome.stdout, "mkdir: can't create directory '/x': Function not implemented\n1\n",
+        "{}",
+        outcome.stderr
+    );
+    let (state, listener) = told.join().unwrap();
+    assert!(listener);
+    assert_eq!((&state["fds"], &state["metadata"]), (&json!(["seccompFd"]), &json!("mine")));
+    assert_eq!(state["state"]["id"], bundle.options["id"]);
+}

@@ -62,7 +62,7 @@ pub(crate) fn bring_up(plan: &Plan, mut prepared: Prepared, made: &mut Made) -> 
         prepared.step(made, step)?;
     }
     if let Some(agent) = &mut prepared.agent {
-        agent.buffer = vec![0; State::of(plan, 0, Status::Created).seccomp_message(plan).len() + PID_DIGITS];
+        agent.buffer = vec![0; State::of(plan, 0, Status::Created).seccomp_message(plan).len() + 2 * PID_DIGITS];
     }
     let mut ready = clone(plan, &mut prepared)?;
     match after_clone(plan, &prepared, made, &mut ready) {
@@ -77,7 +77,7 @@ pub(crate) fn bring_up(plan: &Plan, mut prepared: Prepared, made: &mut Made) -> 
     }
 }
 
-/// Digits a process id has at most (the kernel's limit is 2²²).
+/// Digits a process id has at most (the kernel's limit is 2²²); the message holds it twice.
 const PID_DIGITS: usize = 7;
 
 fn clone(plan: &Plan, prepared: &mut Prepared) -> Result<Ready, Error> {

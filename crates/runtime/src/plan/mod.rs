@@ -92,6 +92,7 @@ pub fn plan(spec: &Spec, host: &Host, options: &CreateOptions) -> Result<Plan, P
     let Some(process) = spec.process() else {
         return Err(Problems(vec![Problem::Missing { at: "process".into() }]));
     };
+    check_supported(&mut build, linux);
     build.identity(spec, linux);
 
     // First, while the child still has our ids: later it might lack the right to move.
@@ -125,6 +126,12 @@ fn check_version(build: &mut Build<'_>, version: &str) {
         let rule = "must be a version from 1.0.0 to 1.3";
         build.problems.push(Problem::Invalid { at: "ociVersion".into(), value: version.into(), rule });
     }
+}
+
+fn check_supported(build: &mut Build<'_>, linux: &knarr_spec::runtime::Linux) {
+    let devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
+    let missing = [("linux.netDevices", devices), ("linux.intelRdt", linux.intel_rdt().is_some())];
+    build.problems.extend(missing.iter().filter(|(_, asked)| *asked).map(|(at, _)| Problem::Unsupported { at }));
 }
 
 /// The longest id: it becomes a file name.

@@ -7,7 +7,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use knarr_runtime::{CreateOptions, Error, ExecTarget, Host, Stdio, create, exec, plan};
+use knarr_runtime::{
+    CreateOptions, Created, Error, ExecTarget, Gate, Host, Plan, Running, Stdio, create, exec, plan, start_at,
+};
 use knarr_spec::runtime::{Process, Spec};
 use serde::Deserialize;
 
@@ -50,7 +52,7 @@ fn run(wanted: &Wanted) -> Result<u8, Error> {
     }
     let created = create(&plan, Stdio::default())?;
     created.notes().iter().for_each(|note| eprintln!("note: {note}"));
-    let mut running = created.start()?;
+    let mut running = start(&plan, &wanted.options, created)?;
     let console = running.console.take().map(copy_out);
     let code = match &wanted.exec {
         None => running.wait()?.shell_code(),
@@ -68,6 +70,16 @@ fn run(wanted: &Wanted) -> Result<u8, Error> {
         cgroup.remove()?;
     }
     Ok(code as u8)
+}
+
+/// Through the socket, as another process would, where the options say so.
+fn start(plan: &Plan, options: &CreateOptions, mut created: Created) -> Result<Running, Error> {
+    let Gate::Socket(path) = &options.gate else { return created.start() };
+    let pidfd = created.pidfd().try_clone_to_owned().expect("a descriptor");
+    let running =
+        Running { pid: created.pid(), pidfd, console: created.take_console(), cgroup: created.cgroup().cloned() };
+    drop(created);
+    start_at(plan, path).map(|()| running)
 }
 
 /// What the program writes to its terminal, until it closes it.
