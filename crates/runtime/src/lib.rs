@@ -6,6 +6,7 @@
 //! Not here: the supervision of the process afterwards (monitor), what an image or an engine wants (engine).
 #![forbid(unsafe_code)]
 
+mod applet;
 mod apply;
 mod error;
 mod host;
@@ -14,6 +15,7 @@ mod plan;
 mod problem;
 mod verify;
 
+pub use applet::applet;
 pub use apply::{Created, ExecTarget, Running, State, Status, Stdio, create, exec, exec_planned, run_hooks, start_at};
 pub use error::Error;
 pub use host::{Host, HostCgroups};

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use crate::error::{Call, Error, Fd, Result};
@@ -16,6 +16,15 @@ use crate::mount::{self, MountAttr, MountAttrFlags, OpenTreeFlags};
 /// A descriptor to execute ourselves from, by `/proc/self/fd/N` or execveat(2).
 pub fn protected() -> Result<OwnedFd> {
     read_only_mount().or_else(|_| sealed_copy())
+}
+
+/// Whether the file we were executed from cannot be written by anybody: it is on a read-only mount, or a sealed copy.
+pub fn is_protected() -> bool {
+    let Ok(exe) = rustix::fs::open(c"/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
+        return false;
+    };
+    let read_only = rustix::fs::fstatvfs(&exe).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY));
+    read_only || rustix::fs::fcntl_get_seals(&exe).is_ok_and(|seals| seals.contains(SealFlags::WRITE))
 }
 
 /// A bind mount of our binary that is attached nowhere and whose file cannot be opened for writing, even by root.

@@ -1,0 +1,120 @@
+//! The command line of runc and crun: `knarr runtime …`, or this binary called `runc`, `crun` or `knarr-runtime`.
+//!
+//! Spec: runtime-spec runtime.md "Operations"; the command line is runc's, with what engines use of crun's.
+//! Law: starts in microseconds: a table of flags, no parser library, no logger, no thread before a container runs. The only
+//! module of this crate that reads the environment and prints; the commands below it are handed values and return text.
+//! Not here: how a container is made (`plan`, `apply`).
+
+mod argv;
+mod attend;
+mod commands;
+mod console;
+mod container;
+mod create;
+mod delete;
+mod events;
+mod exec;
+mod failure;
+mod features;
+mod kill;
+mod limits;
+mod log;
+mod notify;
+mod query;
+mod signal;
+mod spec;
+mod start;
+mod time;
+
+use std::{
+    env,
+    ffi::OsString,
+    io::Write,
+    os::{fd::AsRawFd, unix::process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use knarr_sys::{credentials, self_exe};
+
+use commands::{Done, Globals, World};
+use failure::Failure;
+
+/// Runs one command. `args` are the words after the program's name (and after `runtime`).
+pub fn applet(args: Vec<OsString>) -> ExitCode {
+    let world = world();
+    let words = match args.into_iter().map(OsString::into_string).collect::<Result<Vec<String>, OsString>>() {
+        Ok(words) => words,
+        Err(word) => return fail(&Globals::default(), &Failure::NotText(word)),
+    };
+    match commands::parse(&words, &world) {
+        Err(failure) => fail(&Globals::default(), &failure),
+        Ok(call) => {
+            let mut say = |text: &str| print(text);
+            let done = if call.enters_containers() {
+                protect().and_then(|()| call.run(&world, &mut say))
+            } else {
+                call.run(&world, &mut say)
+            };
+            match done {
+                Ok(Done::Quiet) => ExitCode::SUCCESS,
+                Ok(Done::Text(text)) => {
+                    print(&text);
+                    ExitCode::SUCCESS
+                }
+                Ok(Done::Exit(code)) => ExitCode::from(code),
+                Err(failure) => fail(&call.globals, &failure),
+            }
+        }
+    }
+}
+
+/// What the surroundings say, once.
+fn world() -> World {
+    let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+    let number = |name: &str| variable(name)?.to_str()?.parse::<u32>().ok();
+    let meant_for_us = number("LISTEN_PID") == Some(std::process::id());
+    let name = env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    World {
+        name: name.file_name().map_or("knarr".into(), |name| name.to_string_lossy().into_owned()),
+        directory: env::current_dir().unwrap_or_else(|_| "/".into()),
+        root: default_root(variable("XDG_RUNTIME_DIR").map(PathBuf::from).as_deref()),
+        listen_fds: if meant_for_us { number("LISTEN_FDS").unwrap_or(0) } else { 0 },
+        listen_names: variable("LISTEN_FDNAMES").filter(|_| meant_for_us).and_then(|names| names.into_string().ok()),
+        notify_socket: variable("NOTIFY_SOCKET").map(PathBuf::from),
+    }
+}
+
+/// `/run/knarr/runtime`, or the user's own.
+fn default_root(runtime_directory: Option<&Path>) -> PathBuf {
+    match (credentials::effective_user(), runtime_directory) {
+        (0, _) | (_, None) => "/run/knarr/runtime".into(),
+        (_, Some(directory)) => directory.join("knarr/runtime"),
+    }
+}
+
+/// Executes ourselves again from a file nobody can write to, so that a container that makes us execute `/proc/self/exe`
+/// inside of it gets hold of nothing (CVE-2019-5736).
+fn protect() -> Result<(), Failure> {
+    if self_exe::is_protected() {
+        return Ok(());
+    }
+    let exe = self_exe::protected()?;
+    let mut words = env::args_os();
+    let mut command = Command::new(format!("/proc/self/fd/{}", exe.as_raw_fd()));
+    if let Some(name) = words.next() {
+        command.arg0(name);
+    }
+    Err(Failure::Protect(command.args(words).exec()))
+}
+
+fn print(text: &str) {
+    // A closed pipe is the reader's choice.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Tells the log and, unless that is the same place, standard error.
+fn fail(globals: &Globals, failure: &Failure) -> ExitCode {
+    log::error(globals, &failure.text(), &mut |line| eprint!("{line}"));
+    ExitCode::from(failure.exit_code())
+}

@@ -1,0 +1,270 @@
+//! The table of commands, and the first reading of the command line.
+
+use std::path::PathBuf;
+
+use super::{
+    argv::{self, Flag, Given, switch, value},
+    create, delete, events, exec,
+    failure::Failure,
+    features, kill, limits, query, spec, start,
+};
+
+/// What the program finds around itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct World {
+    /// The name it was called by.
+    pub name: String,
+    /// The current directory.
+    pub directory: PathBuf,
+    /// Where containers are kept without `--root`.
+    pub root: PathBuf,
+    /// Sockets handed over, from descriptor 3 on.
+    pub listen_fds: u32,
+    /// Their names.
+    pub listen_names: Option<String>,
+    /// Where the service manager wants to hear that the container is ready.
+    pub notify_socket: Option<PathBuf>,
+}
+
+/// Flags before the command.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Globals {
+    /// Where containers are kept.
+    pub root: PathBuf,
+    /// The log file.
+    pub log: Option<PathBuf>,
+    /// JSON lines instead of text.
+    pub log_json: bool,
+}
+
+/// What a command ends with.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// Nothing to say.
+    Quiet,
+    /// Text for standard output.
+    Text(String),
+    /// The program's own exit code.
+    Exit(u8),
+}
+
+/// A command at work.
+pub(crate) struct Context<'a> {
+    pub world: &'a World,
+    pub globals: &'a Globals,
+    pub given: &'a Given,
+    /// Prints at once, for commands that go on.
+    pub say: &'a mut dyn FnMut(&str),
+}
+
+impl Context<'_> {
+    /// A path as the caller means it.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.world.directory.join(path)
+    }
+
+    /// The first word, a container's id.
+    pub(crate) fn id(&self) -> Result<&str, Failure> {
+        self.given.words.first().map(String::as_str).filter(|id| !id.is_empty()).ok_or(Failure::EmptyId)
+    }
+}
+
+struct Command {
+    name: &'static str,
+    about: &'static str,
+    flags: &'static [Flag],
+    /// Fewest and most words.
+    words: (usize, usize),
+    /// After so many words all is words.
+    flags_until: usize,
+    /// Executes something inside a container: the program must be one nobody can write to.
+    enters: bool,
+    run: fn(&mut Context<'_>) -> Result<Done, Failure>,
+}
+
+/// A command line that makes sense.
+pub(crate) struct Call {
+    pub globals: Globals,
+    given: Given,
+    action: Action,
+}
+
+enum Action {
+    Command(&'static Command),
+    Version,
+    Help,
+}
+
+impl Call {
+    pub(crate) fn enters_containers(&self) -> bool {
+        matches!(self.action, Action::Command(command) if command.enters)
+    }
+
+    pub(crate) fn run(&self, world: &World, say: &mut dyn FnMut(&str)) -> Result<Done, Failure> {
+        match self.action {
+            Action::Version => Ok(Done::Text(version(&world.name))),
+            Action::Help => Ok(Done::Text(help(&world.name))),
+            Action::Command(command) => {
+                (command.run)(&mut Context { world, globals: &self.globals, given: &self.given, say })
+            }
+        }
+    }
+}
+
+/// Reads the command line.
+pub(crate) fn parse(words: &[String], world: &World) -> Result<Call, Failure> {
+    let before = argv::parse(GLOBALS, words, 1)?;
+    let root = before.value("root").map_or(world.root.clone(), |root| world.directory.join(root));
+    let log = before.value("log").filter(|log| !log.is_empty()).map(|log| {
+        // crun's `file:`; its syslog and journald forms go nowhere yet.
+        world.directory.join(log.strip_prefix("file:").unwrap_or(log))
+    });
+    let log_json = match before.value("log-format") {
+        None | Some("" | "text") => false,
+        Some("json") => true,
+        Some(other) => return Err(Failure::Value { flag: "log-format", value: other.into(), wants: "text or json" }),
+    };
+    let globals = Globals { root, log, log_json };
+    if before.has("version") {
+        return Ok(Call { globals, given: Given::default(), action: Action::Version });
+    }
+    let Some((name, rest)) = before.words.split_first().filter(|_| !before.has("help")) else {
+        return Ok(Call { globals, given: Given::default(), action: Action::Help });
+    };
+    if before.has("systemd-cgroup") || before.value("cgroup-manager") == Some("systemd") {
+        return Err(Failure::Systemd("--systemd-cgroup"));
+    }
+    let command = COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| Failure::Command(name.clone()))?;
+    let given = argv::parse(command.flags, rest, command.flags_until)?;
+    if given.has("help") {
+        return Ok(Call { globals, given, action: Action::Help });
+    }
+    let (fewest, most) = command.words;
+    match given.words.len() {
+        count if count < fewest => Err(Failure::Words { command: command.name, wants: "more arguments are needed" }),
+        count if count > most => Err(Failure::Words { command: command.name, wants: "there are too many arguments" }),
+        _ => Ok(Call { globals, given, action: Action::Command(command) }),
+    }
+}
+
+/// As engines parse it: a line with "version", and the version of the specification.
+fn version(name: &str) -> String {
+    let name = if name == "knarr" { "knarr-runtime" } else { name };
+    format!("{name} version {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), features::SPEC_VERSION)
+}
+
+fn help(name: &str) -> String {
+    let lines = COMMANDS.iter().map(|command| format!("  {:<9} {}\n", command.name, command.about));
+    let flags = GLOBALS.iter().map(|flag| format!("  --{}{}\n", flag.name, if flag.value { " VALUE" } else { "" }));
+    format!(
+        "{name}: an OCI runtime\n\nusage: {name} [flags] COMMAND [flags] [CONTAINER] …\n\ncommands:\n{}\nflags:\n{}",
+        lines.collect::<String>(),
+        flags.collect::<String>()
+    )
+}
+
+#[rustfmt::skip]
+const GLOBALS: &[Flag] = &[
+    switch("debug", None), value("log", None), value("log-format", None), value("log-level", None), value("root", None),
+    switch("systemd-cgroup", None), value("cgroup-manager", None), value("rootless", None), value("criu", None),
+    switch("version", Some('v')), switch("help", Some('h')),
+];
+
+const ANY: usize = usize::MAX;
+const HELP: Flag = switch("help", Some('h'));
+
+/// How a container is made, by `create` and by `run`.
+#[rustfmt::skip]
+const MAKE: [Flag; 12] = [
+    value("bundle", Some('b')), value("config", Some('f')), value("console-socket", None), value("pidfd-socket", None),
+    value("pid-file", None), switch("no-pivot", None), switch("no-new-keyring", None), value("preserve-fds", None),
+    switch("detach", Some('d')), switch("keep", None), switch("no-subreaper", None), HELP,
+];
+
+/// Every command.
+#[rustfmt::skip]
+const COMMANDS: &[Command] = &[
+    Command { name: "create", about: "make a container; its program waits for start", flags: &MAKE, words: (1, 1), flags_until: ANY, enters: true, run: create::create },
+    Command { name: "start", about: "start the program of a created container", flags: &[HELP], words: (1, 1), flags_until: ANY, enters: false, run: start::start },
+    Command { name: "run", about: "make a container, start it, wait for it and delete it", flags: &MAKE, words: (1, 1), flags_until: ANY, enters: true, run: create::run },
+    Command { name: "exec", about: "run one more program in a container", flags: &[
+        value("console-socket", None), value("pidfd-socket", None), value("cwd", None), value("env", Some('e')), switch("tty", Some('t')),
+        value("user", Some('u')), value("additional-gids", Some('g')), value("process", Some('p')), switch("detach", Some('d')),
+        value("pid-file", None), value("process-label", None), value("apparmor", None), switch("no-new-privs", None),
+        value("cap", Some('c')), value("preserve-fds", None), value("cgroup", None), switch("ignore-paused", None), HELP,
+    ], words: (1, ANY), flags_until: 1, enters: true, run: exec::exec },
+    Command { name: "kill", about: "send a signal to a container's first process", flags: &[switch("all", Some('a')), HELP], words: (1, 2), flags_until: 1, enters: false, run: kill::kill },
+    Command { name: "delete", about: "remove what a stopped container holds", flags: &[switch("force", Some('f')), HELP], words: (1, 1), flags_until: ANY, enters: false, run: delete::delete },
+    Command { name: "state", about: "print a container's state as JSON", flags: &[HELP], words: (1, 1), flags_until: ANY, enters: false, run: query::state },
+    Command { name: "list", about: "print the containers", flags: &[value("format", Some('f')), switch("quiet", Some('q')), HELP], words: (0, 0), flags_until: ANY, enters: false, run: query::list },
+    Command { name: "ps", about: "print the processes of a container", flags: &[value("format", Some('f')), HELP], words: (1, ANY), flags_until: 1, enters: false, run: query::ps },
+    Command { name: "pause", about: "stop every process of a container", flags: &[HELP], words: (1, 1), flags_until: ANY, enters: false, run: limits::pause },
+    Command { name: "resume", about: "let them go on", flags: &[HELP], words: (1, 1), flags_until: ANY, enters: false, run: limits::resume },
+    Command { name: "update", about: "change a container's limits", flags: &[
+        value("resources", Some('r')), value("blkio-weight", None), value("cpu-period", None), value("cpu-quota", None), value("cpu-burst", None),
+        value("cpu-share", None), value("cpu-shares", None), value("cpu-rt-period", None), value("cpu-rt-runtime", None), value("cpuset-cpus", None),
+        value("cpuset-mems", None), value("kernel-memory", None), value("kernel-memory-tcp", None), value("memory", None), value("cpu-idle", None),
+        value("memory-reservation", None), value("memory-swap", None), value("pids-limit", None), value("l3-cache-schema", None),
+        value("mem-bw-schema", None), HELP,
+    ], words: (1, 1), flags_until: ANY, enters: false, run: limits::update },
+    Command { name: "events", about: "print counters and out-of-memory events as JSON lines", flags: &[switch("stats", None), value("interval", None), HELP], words: (1, 1), flags_until: ANY, enters: false, run: events::events },
+    Command { name: "spec", about: "write a config.json to begin with", flags: &[value("bundle", Some('b')), switch("rootless", None), HELP], words: (0, 0), flags_until: ANY, enters: false, run: spec::spec },
+    Command { name: "features", about: "print what this runtime can do as JSON", flags: &[HELP], words: (0, 0), flags_until: ANY, enters: false, run: features::features },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(line: &str) -> String {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let world = World { root: "/run/x".into(), directory: "/here".into(), ..World::default() };
+        match parse(&words, &world) {
+            Err(failure) => failure.text(),
+            Ok(Call { action: Action::Version, .. }) => "version".into(),
+            Ok(Call { action: Action::Help, .. }) => "help".into(),
+            Ok(Call { globals, given, action: Action::Command(command) }) => {
+                format!("{} {} {}", command.name, given.words.join(" "), globals.root.display())
+            }
+        }
+    }
+
+    #[test]
+    fn what_containerd_says() {
+        assert_eq!(
+            told(
+                "--root /run/containerd/runc/moby --log /l.json --log-format json create --bundle /b --pid-file /p abc"
+            ),
+            "create abc /run/containerd/runc/moby"
+        );
+        assert_eq!(told("--root r exec --process /p.json --detach --pid-file /p abc"), "exec abc /here/r");
+        assert_eq!(told("kill --all abc 9"), "kill abc 9 /run/x");
+    }
+
+    #[test]
+    fn what_conmon_says() {
+        assert_eq!(told("create --bundle /b --pid-file /p --no-pivot abc"), "create abc /run/x");
+        assert_eq!(told("exec --pid-file /p --process /x --detach --tty abc"), "exec abc /run/x");
+    }
+
+    #[test]
+    fn the_command_of_exec_is_not_read() {
+        assert_eq!(told("exec -t abc sh -c true --tty"), "exec abc sh -c true --tty /run/x");
+    }
+
+    #[test]
+    fn version_and_help() {
+        assert_eq!(told("--version"), "version");
+        assert_eq!(told("-v"), "version");
+        assert_eq!(told(""), "help");
+        assert_eq!(told("run --help"), "help");
+    }
+
+    #[test]
+    fn wrong_lines_say_why() {
+        assert_eq!(told("frob"), "no such command: frob");
+        assert_eq!(told("create"), "create: more arguments are needed");
+        assert_eq!(told("state a b"), "state: there are too many arguments");
+        assert_eq!(told("--log-format xml list"), "invalid value for log-format: \"xml\" is not text or json");
+    }
+}

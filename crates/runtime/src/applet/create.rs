@@ -1,0 +1,192 @@
+//! `create` and `run`.
+
+use std::{fs, path::PathBuf};
+
+use knarr_spec::runtime::Spec;
+
+use super::{
+    attend::Attendant,
+    commands::{Context, Done},
+    console::hand_over,
+    container::{Container, make_directory, read_spec, record, short, ticks_if_alive},
+    delete,
+    failure::{At, Failure},
+    log,
+    notify::{self, Notify},
+    time,
+};
+use crate::{CreateOptions, Created, Gate, Host, RootSource, Stdio, plan};
+
+/// `create`: everything but the program.
+pub(crate) fn create(context: &mut Context<'_>) -> Result<Done, Failure> {
+    let (_, created) = Make::read(context, Mode::Waiting)?.container(context)?;
+    // The init waits at its socket; nothing of ours is needed any more.
+    drop(created);
+    Ok(Done::Quiet)
+}
+
+/// `run`: create, start, and without `--detach` wait and delete.
+pub(crate) fn run(context: &mut Context<'_>) -> Result<Done, Failure> {
+    let mode = if context.given.has("detach") { Mode::Detached } else { Mode::Attended };
+    let make = Make::read(context, mode)?;
+    // Before the clone, so that no signal is lost between it and the first reading.
+    let attendant = if mode == Mode::Attended { Some(Attendant::new()?) } else { None };
+    let notify = Notify::bind(context, &make.directory)?;
+    let (container, mut created) = make.container(context)?;
+    let console = created.take_console();
+    let running = match created.start() {
+        Ok(running) => running,
+        Err(error) => {
+            let _ = fs::remove_dir_all(&container.directory);
+            return Err(error.into());
+        }
+    };
+    if let Some(notify) = notify {
+        notify.forward(running.pid, mode == Mode::Attended);
+    }
+    let Some(attendant) = attendant else { return Ok(Done::Quiet) };
+    let exit = attendant.attend(&running, console)?;
+    if !context.given.has("keep") {
+        delete::destroy(context.globals, &container)?;
+    }
+    Ok(Done::Exit(exit.shell_code() as u8))
+}
+
+/// Who looks after the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Its init waits for `start`.
+    Waiting,
+    /// It runs alone.
+    Detached,
+    /// We stay until it ends.
+    Attended,
+}
+
+/// What is to be made.
+struct Make {
+    directory: PathBuf,
+    spec: Spec,
+    options: CreateOptions,
+    /// `config.json` as it is kept.
+    bytes: Vec<u8>,
+    mode: Mode,
+}
+
+impl Make {
+    /// Reads the bundle, and takes the id.
+    fn read(context: &Context<'_>, mode: Mode) -> Result<Make, Failure> {
+        let (given, id) = (context.given, context.id()?.to_owned());
+        let bundle = context.path(given.value("bundle").unwrap_or(""));
+        let bundle = fs::canonicalize(&bundle).at("open bundle", &bundle)?;
+        let (mut spec, mut bytes) = read_spec(&bundle.join(given.value("config").unwrap_or("config.json")))?;
+        let terminal = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+        match (mode != Mode::Attended && terminal, given.value("console-socket")) {
+            (true, None) => return Err(Failure::NoConsoleSocket),
+            (false, Some(_)) => return Err(Failure::NeedlessConsoleSocket),
+            _ => {}
+        }
+        let preserve_fds = given.number("preserve-fds")?.unwrap_or(0);
+        check_descriptors(context.world.listen_fds, preserve_fds)?;
+        let directory = make_directory(&context.globals.root, &id)?;
+        let root = spec.root().as_ref().map_or("rootfs".into(), |root| root.path().clone());
+        let options = CreateOptions {
+            id,
+            bundle,
+            root: RootSource::Directory(root),
+            no_new_keyring: given.has("no-new-keyring"),
+            no_pivot: given.has("no-pivot"),
+            preserve_fds,
+            listen_fds: context.world.listen_fds,
+            listen_names: context.world.listen_names.clone(),
+            ..CreateOptions::default()
+        };
+        let notify = notify::prepare(context, &directory, &mut spec);
+        if context.world.notify_socket.is_some() {
+            bytes = serde_json::to_vec(&spec).expect("a document has string keys only");
+        }
+        let make = Make { directory, spec, options, bytes, mode };
+        match notify {
+            Ok(()) => Ok(make),
+            Err(failure) => Err(make.undo(failure)),
+        }
+    }
+
+    fn undo(self, failure: Failure) -> Failure {
+        let _ = fs::remove_dir_all(&self.directory);
+        failure
+    }
+
+    /// Makes it, records it, and hands over what was asked for; after a failure nothing is left.
+    fn container(self, context: &Context<'_>) -> Result<(Container, Created), Failure> {
+        match self.make(context) {
+            Ok(made) => Ok(made),
+            Err(failure) => Err(self.undo(failure)),
+        }
+    }
+
+    fn make(&self, context: &Context<'_>) -> Result<(Container, Created), Failure> {
+        let mut options = self.options.clone();
+        let gate = short(&self.directory.join("start.sock"))?;
+        if self.mode == Mode::Waiting {
+            options.gate = Gate::Socket(gate.path.clone());
+        }
+        let plan = plan(&self.spec, &Host::probe(), &options).map_err(crate::Error::from)?;
+        for note in &plan.notes {
+            log::warning(context.globals, note);
+        }
+        let mut created = crate::create(&plan, Stdio::default())?;
+        match self.hand_out(context, &mut created) {
+            Ok(container) => Ok((container, created)),
+            Err(failure) => {
+                created.abandon();
+                Err(failure)
+            }
+        }
+    }
+
+    fn hand_out(&self, context: &Context<'_>, created: &mut Created) -> Result<Container, Failure> {
+        for note in created.notes() {
+            log::warning(context.globals, note);
+        }
+        let RootSource::Directory(root) = &self.options.root else { unreachable!("set from the document above") };
+        let mut record = record(&self.spec, &self.options, self.options.bundle.join(root), time::now());
+        record.pid = created.pid();
+        record.pid_start_ticks = ticks_if_alive(created.pid()).unwrap_or(0);
+        record.cgroup = created.cgroup().cloned();
+        let config = self.directory.join("config.json");
+        fs::write(&config, &self.bytes).at("write", &config)?;
+        let container = Container { directory: self.directory.clone(), record };
+        container.save()?;
+        if let Some(socket) = context.given.value("console-socket")
+            && let Some(master) = created.take_console()
+        {
+            use std::os::fd::AsFd;
+            hand_over(&context.path(socket), master.as_fd(), "/dev/ptmx")?;
+        }
+        if let Some(socket) = context.given.value("pidfd-socket") {
+            hand_over(&context.path(socket), created.pidfd(), "pidfd")?;
+        }
+        if let Some(path) = context.given.value("pid-file") {
+            write_pid(&context.path(path), created.pid())?;
+        }
+        Ok(container)
+    }
+}
+
+/// Engines wait for this file: it appears whole.
+pub(crate) fn write_pid(path: &std::path::Path, pid: u32) -> Result<(), Failure> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = path.with_file_name(format!(".{name}"));
+    fs::write(&new, pid.to_string()).at("write", &new)?;
+    fs::rename(&new, path).at("write", path)
+}
+
+/// Descriptors that are to be passed on must be there; a hole would be filled by one of ours.
+pub(crate) fn check_descriptors(listen: u32, preserve: u32) -> Result<(), Failure> {
+    let there = |fd: &u32| fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok();
+    match (3..3 + listen + preserve).find(|fd| !there(fd)) {
+        Some(fd) => Err(Failure::PreservedFd(fd)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,58 @@
+//! `delete`.
+
+use std::{fs, io};
+
+use super::{
+    commands::{Context, Done, Globals},
+    container::{Container, Status, check_id},
+    failure::{At, Failure},
+    kill, log,
+};
+use crate::{Host, poststop, run_hooks};
+
+/// Removes what a stopped container holds; with `--force`, stops it before, and is content when there is none.
+pub(crate) fn delete(context: &mut Context<'_>) -> Result<Done, Failure> {
+    let force = context.given.has("force");
+    let container = match Container::of(context) {
+        Err(Failure::Missing(id)) => return nothing_there(context, id, force),
+        other => other?,
+    };
+    match container.status() {
+        Status::Stopped | Status::Created => {}
+        _ if force => {}
+        status => return Err(Failure::NotStopped { id: container.id().into(), status: status.name() }),
+    }
+    kill::all(&container)?;
+    destroy(context.globals, &container)?;
+    Ok(Done::Quiet)
+}
+
+/// A `create` that was killed leaves a directory without a record; the next one of that id needs it gone.
+fn nothing_there(context: &Context<'_>, id: String, force: bool) -> Result<Done, Failure> {
+    check_id(&id)?;
+    let directory = context.globals.root.join(&id);
+    match fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).at("remove", directory),
+        _ => {}
+    }
+    if force { Ok(Done::Quiet) } else { Err(Failure::Missing(id)) }
+}
+
+/// The cgroup, the directory, the hooks: each is tried whatever became of the one before. A failed poststop hook is a warning
+/// (runtime.md, Lifecycle 13).
+pub(crate) fn destroy(globals: &Globals, container: &Container) -> Result<(), Failure> {
+    let hooks = container.spec().map(|spec| poststop(&spec, &Host::probe(), &container.record.options));
+    let cgroup = container.record.cgroup.clone().map_or(Ok(()), |cgroup| {
+        // Processes that outlived the init, in a container without a process namespace of its own.
+        let _ = cgroup.kill();
+        cgroup.remove()
+    });
+    let directory = fs::remove_dir_all(&container.directory).at("remove", &container.directory);
+    for hook in hooks.iter().flatten() {
+        if let Err(error) = run_hooks(std::slice::from_ref(hook), &container.state(crate::Status::Stopped)) {
+            log::warning(globals, &error.to_string());
+        }
+    }
+    cgroup?;
+    directory
+}

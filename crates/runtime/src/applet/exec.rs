@@ -1,0 +1,177 @@
+//! `exec`.
+
+use std::os::fd::AsFd;
+
+use knarr_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process};
+
+use super::{
+    argv::Given,
+    attend::Attendant,
+    commands::{Context, Done},
+    console::hand_over,
+    container::{Container, Status},
+    create::{check_descriptors, write_pid},
+    failure::{At, Failure},
+};
+use crate::{ExecTarget, Stdio};
+
+/// One more program in a container.
+pub(crate) fn exec(context: &mut Context<'_>) -> Result<Done, Failure> {
+    let container = Container::of(context)?;
+    match container.status() {
+        Status::Stopped => return Err(Failure::ExecStopped),
+        Status::Paused if !context.given.has("ignore-paused") => return Err(Failure::ExecPaused),
+        _ => {}
+    }
+    let spec = container.spec()?;
+    let process = match context.given.value("process").filter(|path| !path.is_empty()) {
+        Some(path) => read(&context.path(path))?,
+        None => from_flags(spec.process().clone().unwrap_or_default(), context.given)?,
+    };
+    let (terminal, detach) = (process.terminal().unwrap_or(false), context.given.has("detach"));
+    match (detach && terminal, context.given.value("console-socket")) {
+        (true, None) => return Err(Failure::NoConsoleSocket),
+        (false, Some(_)) => return Err(Failure::NeedlessConsoleSocket),
+        _ => {}
+    }
+    let preserve_fds = context.given.number("preserve-fds")?.unwrap_or(0);
+    check_descriptors(0, preserve_fds)?;
+    let target = ExecTarget {
+        pid: container.record.pid,
+        cgroup: cgroup(&container, context.given)?,
+        seccomp: spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()),
+        pdeathsig: false,
+        preserve_fds,
+    };
+    let attendant = if detach { None } else { Some(Attendant::new()?) };
+    let mut running = crate::exec(&target, &process, Stdio::default())?;
+    let console = running.console.take();
+    if let (Some(socket), Some(master)) = (context.given.value("console-socket"), &console) {
+        hand_over(&context.path(socket), master.as_fd(), "/dev/ptmx")?;
+    }
+    if let Some(socket) = context.given.value("pidfd-socket") {
+        hand_over(&context.path(socket), running.pidfd.as_fd(), "pidfd")?;
+    }
+    if let Some(path) = context.given.value("pid-file") {
+        write_pid(&context.path(path), running.pid)?;
+    }
+    match attendant {
+        None => Ok(Done::Quiet),
+        Some(attendant) => Ok(Done::Exit(attendant.attend(&running, console)?.shell_code() as u8)),
+    }
+}
+
+/// The container's cgroup, or with `--cgroup PATH` or `--cgroup CONTROLLER,…:PATH` one below it.
+fn cgroup(container: &Container, given: &Given) -> Result<Option<knarr_cgroup::Cgroup>, Failure> {
+    let Some(mut cgroup) = container.record.cgroup.clone() else { return Ok(None) };
+    for text in given.values("cgroup") {
+        let wrong = |wants| Failure::Value { flag: "cgroup", value: text.into(), wants };
+        let (controllers, path) = text.split_once(':').unwrap_or(("", text));
+        let names: Vec<&std::ffi::OsStr> = std::path::Path::new(path).iter().filter(|part| *part != "/").collect();
+        if names.iter().any(|name| *name == "..") {
+            return Err(wrong("a path below the container's cgroup"));
+        }
+        let meant = |directory: &knarr_cgroup::Directory| match controllers {
+            "" => directory.version == knarr_cgroup::Version::V2,
+            list => list.split(',').any(|name| directory.controllers.iter().any(|known| known == name)),
+        };
+        for directory in cgroup.directories.iter_mut().filter(|directory| meant(directory)) {
+            directory.path.extend(&names);
+            if !directory.path.is_dir() {
+                return Err(wrong("an existing cgroup"));
+            }
+        }
+    }
+    Ok(Some(cgroup))
+}
+
+fn read(path: &std::path::Path) -> Result<Process, Failure> {
+    let bytes = std::fs::read(path).at("read", path)?;
+    let process: Process = serde_json::from_slice(&bytes)
+        .map_err(|source| Failure::Json { what: format!("read {}", path.display()), source })?;
+    check(process)
+}
+
+fn check(process: Process) -> Result<Process, Failure> {
+    match process.args().as_ref().is_none_or(Vec::is_empty) {
+        true => Err(Failure::Exec("exec args cannot be empty")),
+        false if !process.cwd().is_absolute() => Err(Failure::Exec("Cwd must be an absolute path")),
+        false => Ok(process),
+    }
+}
+
+/// The container's own process with what the flags change.
+fn from_flags(mut process: Process, given: &Given) -> Result<Process, Failure> {
+    process.set_args(Some(given.words[1..].to_vec()));
+    process.set_terminal(Some(given.has("tty")));
+    if let Some(directory) = given.value("cwd").filter(|path| !path.is_empty()) {
+        process.set_cwd(directory.into());
+    }
+    let added: Vec<String> = given.values("env").map(str::to_owned).collect();
+    process.set_env(Some([process.env().clone().unwrap_or_default(), added].concat()));
+    if let Some(label) = given.value("process-label").filter(|label| !label.is_empty()) {
+        process.set_selinux_label(Some(label.into()));
+    }
+    if let Some(profile) = given.value("apparmor").filter(|profile| !profile.is_empty()) {
+        process.set_apparmor_profile(Some(profile.into()));
+    }
+    if given.value("no-new-privs").is_some() {
+        process.set_no_new_privileges(Some(given.has("no-new-privs")));
+    }
+    user(&mut process, given)?;
+    capabilities(&mut process, given)?;
+    check(process)
+}
+
+/// `--user UID[:GID]` and `--additional-gids`.
+fn user(process: &mut Process, given: &Given) -> Result<(), Failure> {
+    let mut user = process.user().clone();
+    if let Some(text) = given.value("user").filter(|text| !text.is_empty()) {
+        let number = |part: &str| {
+            part.parse().map_err(|_| Failure::Value { flag: "user", value: text.into(), wants: "UID or UID:GID" })
+        };
+        let (uid, gid) = text.split_once(':').map_or((text, None), |(uid, gid)| (uid, Some(gid)));
+        user.set_uid(number(uid)?);
+        if let Some(gid) = gid {
+            user.set_gid(number(gid)?);
+        }
+    }
+    let mut groups = user.additional_gids().clone().unwrap_or_default();
+    for text in given.values("additional-gids").flat_map(|list| list.split(',')) {
+        let wants = "a group number";
+        groups.push(text.parse().map_err(|_| Failure::Value { flag: "additional-gids", value: text.into(), wants })?);
+    }
+    if !groups.is_empty() {
+        user.set_additional_gids(Some(groups));
+    }
+    process.set_user(user);
+    Ok(())
+}
+
+/// `--cap`: into the bounding, effective and permitted sets, and the ambient one where something can be inherited.
+fn capabilities(process: &mut Process, given: &Given) -> Result<(), Failure> {
+    let mut added = Capabilities::new();
+    for name in given.values("cap") {
+        let text = name.to_ascii_uppercase();
+        let full = if text.starts_with("CAP_") { text } else { format!("CAP_{text}") };
+        let wrong = || Failure::Value { flag: "cap", value: name.into(), wants: "a capability" };
+        added.insert(serde_json::from_value::<Capability>(full.into()).map_err(|_| wrong())?);
+    }
+    if added.is_empty() {
+        return Ok(());
+    }
+    let mut sets: LinuxCapabilities = process.capabilities().clone().unwrap_or_default();
+    let with = |set: &Option<Capabilities>| {
+        let mut all = set.clone().unwrap_or_default();
+        all.extend(added.iter().copied());
+        Some(all)
+    };
+    sets.set_bounding(with(sets.bounding()));
+    sets.set_effective(with(sets.effective()));
+    sets.set_permitted(with(sets.permitted()));
+    if sets.inheritable().as_ref().is_some_and(|set| !set.is_empty()) {
+        sets.set_ambient(with(sets.ambient()));
+    }
+    process.set_capabilities(Some(sets));
+    Ok(())
+}

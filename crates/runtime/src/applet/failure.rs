@@ -1,0 +1,115 @@
+//! What a command answers when it cannot do what it was asked.
+//!
+//! The sentences are runc's where engines search for them: containerd, podman and CRI-O know "container does not exist", "container
+//! not running", "executable file not found in $PATH" and tell their own users by them.
+
+use std::{error::Error as _, ffi::OsString, io, path::PathBuf};
+
+/// Why not.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("flag provided but not defined: {0}")]
+    Flag(String),
+    #[error("flag needs an argument: {0}")]
+    NoValue(String),
+    #[error("invalid value for {flag}: {value:?} is not {wants}")]
+    Value { flag: &'static str, value: String, wants: &'static str },
+    #[error("argument {0:?} is not text")]
+    NotText(OsString),
+    #[error("no such command: {0}")]
+    Command(String),
+    #[error("{command}: {wants}")]
+    Words { command: &'static str, wants: &'static str },
+    #[error("container id cannot be empty")]
+    EmptyId,
+    #[error("invalid container ID format: {0}")]
+    InvalidId(String),
+    #[error("container with given ID already exists: {0}")]
+    Exists(String),
+    #[error("container does not exist: {0}")]
+    Missing(String),
+    #[error("container not running")]
+    NotRunning,
+    #[error("container not paused")]
+    NotPaused,
+    #[error("cannot {verb} a container in the {status} state")]
+    State { verb: &'static str, status: &'static str },
+    #[error("cannot start an already running container")]
+    AlreadyRunning,
+    #[error("cannot start a container that has stopped")]
+    HasStopped,
+    #[error("cannot exec in a stopped container")]
+    ExecStopped,
+    #[error("cannot exec in a paused container (use --ignore-paused to override)")]
+    ExecPaused,
+    #[error("cannot delete container {id} that is not stopped: {status}")]
+    NotStopped { id: String, status: &'static str },
+    #[error("container init still running")]
+    StillRunning,
+    #[error("unknown signal {0:?}")]
+    Signal(String),
+    #[error("cannot allocate tty if runc will detach without setting console socket")]
+    NoConsoleSocket,
+    #[error("cannot use console socket if runc will not detach or allocate tty")]
+    NeedlessConsoleSocket,
+    #[error("JSON specification file {} not found", .0.display())]
+    NoConfig(PathBuf),
+    #[error("File {} exists. Remove it first", .0.display())]
+    ConfigExists(PathBuf),
+    #[error("unable to stat preserved-fd {0}")]
+    PreservedFd(u32),
+    #[error("{0}")]
+    Exec(&'static str),
+    #[error("{0} is not supported: the systemd cgroup manager is not part of this runtime yet")]
+    Systemd(&'static str),
+    #[error("{what} {}", path.display())]
+    File { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("{what}")]
+    Json { what: String, source: serde_json::Error },
+    #[error("ps: {0}")]
+    Ps(String),
+    #[error("execute a protected copy of this program")]
+    Protect(#[source] io::Error),
+    #[error(transparent)]
+    Runtime(#[from] crate::Error),
+    #[error(transparent)]
+    Cgroup(#[from] knarr_cgroup::Error),
+    #[error(transparent)]
+    Kernel(#[from] knarr_sys::Error),
+}
+
+/// What runc exits with.
+const EXIT_FAILED: u8 = 1;
+
+impl Failure {
+    /// The whole chain in one line, and the hint.
+    pub(crate) fn text(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        let hint = match self {
+            Failure::Runtime(error) => error.hint(),
+            Failure::Cgroup(error) => error.hint(),
+            _ => None,
+        };
+        hint.map(|hint| format!("{text} (hint: {hint})")).unwrap_or(text)
+    }
+
+    pub(crate) fn exit_code(&self) -> u8 {
+        EXIT_FAILED
+    }
+}
+
+/// Puts a path and a purpose beside an I/O error.
+pub(crate) trait At<T> {
+    fn at(self, what: &'static str, path: impl Into<PathBuf>) -> Result<T, Failure>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, what: &'static str, path: impl Into<PathBuf>) -> Result<T, Failure> {
+        self.map_err(|source| Failure::File { what, path: path.into(), source })
+    }
+}

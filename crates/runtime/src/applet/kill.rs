@@ -1,0 +1,70 @@
+//! `kill`.
+
+use std::time::Duration;
+
+use knarr_sys::{Errno, pidfd};
+
+use super::{
+    commands::{Context, Done},
+    container::{Container, Status},
+    failure::Failure,
+    signal,
+};
+
+const SIGKILL: i32 = 9;
+/// A killed process ends as soon as the kernel gets to it; one that is stuck in it may not end at all.
+const END_MAX: Duration = Duration::from_secs(10);
+
+/// A signal to the init. SIGKILL to a container without a process namespace of its own goes to every process of its cgroup, because
+/// there they would outlive the init.
+pub(crate) fn kill(context: &mut Context<'_>) -> Result<Done, Failure> {
+    let container = Container::of(context)?;
+    let signal = signal::parse(context.given.words.get(1).map_or("TERM", String::as_str))?;
+    if signal == SIGKILL && !container.record.own_processes {
+        all(&container)?;
+        return Ok(Done::Quiet);
+    }
+    let everyone = context.given.has("all");
+    match container.status() {
+        Status::Stopped if everyone => Ok(Done::Quiet),
+        Status::Stopped => Err(Failure::NotRunning),
+        status => {
+            if let (true, Some(cgroup)) = (everyone, &container.record.cgroup) {
+                cgroup.signal(signal)?;
+            } else {
+                one(&container, signal)?;
+            }
+            // The freezer of version 1 keeps the killed from ending.
+            if let (SIGKILL, Status::Paused, Some(cgroup)) = (signal, status, &container.record.cgroup) {
+                cgroup.thaw()?;
+            }
+            Ok(Done::Quiet)
+        }
+    }
+}
+
+fn one(container: &Container, signal: i32) -> Result<(), Failure> {
+    let process = pidfd::open(container.record.pid)?;
+    // The number may have been given to another process between the look and the opening.
+    if !container.alive() {
+        return Err(Failure::NotRunning);
+    }
+    match pidfd::send_signal(&process, signal) {
+        Err(error) if error.errno == Errno::SRCH => Err(Failure::NotRunning),
+        other => Ok(other?),
+    }
+}
+
+/// Ends every process of the container, and waits until the init has ended.
+pub(crate) fn all(container: &Container) -> Result<(), Failure> {
+    let init = pidfd::open(container.record.pid).ok().filter(|_| container.alive());
+    if let Some(cgroup) = container.record.cgroup.as_ref().filter(|cgroup| cgroup.exists()) {
+        cgroup.kill()?;
+    }
+    let Some(init) = init else { return Ok(()) };
+    let _ = pidfd::send_signal(&init, SIGKILL);
+    match pidfd::ended_within(&init, Some(END_MAX)) {
+        Ok(true) => Ok(()),
+        _ => Err(Failure::StillRunning),
+    }
+}
