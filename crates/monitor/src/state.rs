@@ -11,7 +11,7 @@
 //! Not here: names, images, limits: the engine's records.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use knarr_cgroup::Cgroup;
@@ -156,11 +156,15 @@ pub(crate) fn read_file(path: &Path) -> Result<Option<State>, StateError> {
     })))
 }
 
+/// Enough for the fields of a `/proc/PID/stat`: 52 numbers of at most 20 digits and a name of 64 bytes.
+const STAT_BYTES: usize = 1200;
+
 /// When a process began, in clock ticks since boot: field 22 of its `stat`, counted after the name, which may hold anything.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = text.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut text = [0; STAT_BYTES];
+    let length = fs::File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text)).ok()?;
+    let after_name = text[..length].iter().rposition(|byte| *byte == b')')? + 1;
+    std::str::from_utf8(&text[after_name..length]).ok()?.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// Replaces `directory/name` by rename, so that a reader sees the old state or the new one.

@@ -19,7 +19,7 @@ pub mod inherited;
 pub mod io;
 pub mod ioprio_set;
 pub mod keyctl;
-pub mod malloc_trim;
+pub mod memory;
 pub mod mount;
 pub mod netdevice;
 pub mod ofd_lock;

@@ -46,6 +46,9 @@ impl Splitter {
     /// Takes the first line or piece off `bytes`, appends it to `out` and returns how many bytes it took; `None` when all that is
     /// left is held for later.
     pub(crate) fn split(&mut self, bytes: &[u8], now_ns: u64, out: &mut Vec<u8>) -> Option<usize> {
+        if bytes.is_empty() {
+            return None;
+        }
         let window = &bytes[..bytes.len().min(LINE_BYTES_MAX - self.held.len())];
         if let Some(end) = window.iter().position(|byte| *byte == b'\n') {
             let time_ns = self.begun_ns.take().unwrap_or(now_ns);
@@ -236,6 +239,16 @@ mod tests {
         assert_eq!(splitter.split(b"\n", 2_000_000_000, &mut out), Some(1));
         let expect = "{\"log\":\"begun\\n\",\"stream\":\"stderr\",\"time\":\"1970-01-01T00:00:01Z\"}\n";
         assert_eq!(String::from_utf8(out).unwrap(), expect);
+    }
+
+    #[test]
+    fn a_line_carries_the_time_of_its_own_first_byte() {
+        let (mut splitter, mut out) = (Splitter::new(Stream::Stdout), Vec::new());
+        for now_ns in [0, 1_000_000_000] {
+            assert_eq!(splitter.split(b"x\n", now_ns, &mut out), Some(2));
+            assert_eq!(splitter.split(b"", now_ns, &mut out), None);
+        }
+        assert!(String::from_utf8(out).unwrap().ends_with("\"time\":\"1970-01-01T00:00:01Z\"}\n"));
     }
 
     #[test]

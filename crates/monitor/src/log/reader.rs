@@ -25,6 +25,9 @@ const READ_BYTES: usize = 64 * 1024;
 /// Rotated files beyond this number are not looked for; docker's users keep single digits.
 const FILES_MAX: u32 = 1000;
 
+/// A container whose log rotates faster than this many looks at it is read as well as can be.
+const ROTATION_TRIES: u32 = 100;
+
 /// A follower looks again after so long even if nothing told it to: a killed monitor's lock falls a moment after the event.
 const LOOK_AGAIN_NS: i64 = 200_000_000;
 
@@ -272,23 +275,39 @@ fn watch(place: &LogPlace) -> Result<OwnedFd, Error> {
     Ok(watch)
 }
 
-/// All files of a log, newest first. Opened from the newest on, so that a rotation in between shows one twice and none never.
+/// All files of a log, newest first, as they stood at one moment: opened again when a rotation came in between.
 fn open_files(path: &Path) -> Result<Vec<File>, Error> {
-    let mut files: Vec<File> = Vec::new();
+    let mut files = open_each(path)?;
+    for _ in 0..ROTATION_TRIES {
+        let again = open_each(path)?;
+        if inodes(&files) == inodes(&again) {
+            break;
+        }
+        files = again;
+    }
+    Ok(files)
+}
+
+/// In the middle of a rotation one number is vacant, so that two in a row are the end.
+fn open_each(path: &Path) -> Result<Vec<File>, Error> {
+    let (mut files, mut vacant) = (Vec::new(), 0);
     for number in 0..FILES_MAX {
         let path = rotated(path, number);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && number == 0 => continue,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+        match File::open(&path) {
+            Ok(file) => (vacant, _) = (0, files.push(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => vacant += 1,
             Err(error) => return Err(Error::io("open", &path)(error)),
-        };
-        let inode = |file: &File| file.metadata().map(|metadata| metadata.ino()).ok();
-        if files.last().and_then(inode) != inode(&file) {
-            files.push(file);
+        }
+        if vacant == 2 {
+            break;
         }
     }
     Ok(files)
+}
+
+/// Comparable while the files are open: until then no other file gets the number of one of them.
+fn inodes(files: &[File]) -> Vec<Option<u64>> {
+    files.iter().map(|file| file.metadata().map(|metadata| metadata.ino()).ok()).collect()
 }
 
 /// Positions the files so that reading gives their last `lines` lines; drops those that are too old.
@@ -338,3 +357,6 @@ fn parse(line: &[u8]) -> Option<LogEntry> {
     let stream = if line.stream == Stream::Stderr.name() { Stream::Stderr } else { Stream::Stdout };
     Some(LogEntry { time_ns: parse_rfc3339(&line.time)?, stream, text: line.log })
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,11 +139,12 @@ impl LogWriter {
         }
     }
 
-    /// Moves each file to the next number; the oldest is replaced. With one file only, that is emptied.
+    /// Moves each file to the next number; the oldest is replaced. With one file only, a new one takes its place: a follower
+    /// still has the old one open and reads it to its end.
     fn rotate(&mut self) {
         let path = &self.config.path;
         let moved = if self.config.files_max <= 1 {
-            self.file.as_ref().map_or(Ok(()), |file| file.set_len(0))
+            fs::remove_file(path)
         } else {
             (1..self.config.files_max).rev().try_for_each(|number| shift(path, number))
         };
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn rotation_with_one_file_empties_it() {
+    fn rotation_with_one_file_begins_a_new_one() {
         let directory = TempDir::new().unwrap();
         let config = config(&directory, Some(200), 1);
         let mut log = LogWriter::open(&config);

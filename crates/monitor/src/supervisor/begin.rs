@@ -96,7 +96,6 @@ impl Supervisor {
             self.tell_all(Frame::Created(pid));
         }
         self.tell_all(Frame::Started);
-        knarr_sys::malloc_trim::trim();
     }
 
     /// Tells the launcher that the container waits, unless it has said `start` before.

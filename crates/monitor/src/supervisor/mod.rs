@@ -50,6 +50,9 @@ const SIGTERM: i32 = 15;
 const SIGCHLD: i32 = 17;
 const SIGXFSZ: i32 = 25;
 
+/// When nothing has happened for so long, the container is one that stays: worth a few page faults.
+const SETTLE_MS: u32 = 100;
+
 /// What to supervise.
 #[derive(Debug)]
 pub(crate) struct Task {
@@ -147,7 +150,7 @@ pub(crate) fn supervise(task: Task, launcher: Option<OwnedFd>) -> Result<bool, E
         record,
         failure: None,
         is_cleaned: false,
-        buffer: vec![0; FRAME_BYTES_MAX],
+        buffer: Vec::new(),
     };
     supervisor.run(launcher)
 }
@@ -183,15 +186,33 @@ impl Supervisor {
             false => self.on_peer(0, EventFlags::IN),
         }
         self.announce_created();
+        let mut patience_ms = Some(SETTLE_MS);
         while !matches!(self.phase, Phase::Ended(_)) {
-            self.turn(None)?;
+            if !self.turn(patience_ms)? && patience_ms.take().is_some() {
+                self.settle();
+            }
         }
         self.end()
     }
 
-    /// Waits once and handles what came.
-    fn turn(&mut self, timeout_ms: Option<u32>) -> Result<(), Error> {
+    /// Making a container is most of what a monitor ever does: afterwards it gives back the memory that took.
+    fn settle(&mut self) {
+        self.buffer = Vec::new();
+        knarr_sys::memory::trim_heap();
+        knarr_sys::memory::forget_program();
+    }
+
+    /// The room for one read; put back after use.
+    fn take_buffer(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(FRAME_BYTES_MAX, 0);
+        buffer
+    }
+
+    /// Waits once and handles what came; `false` when nothing did.
+    fn turn(&mut self, timeout_ms: Option<u32>) -> Result<bool, Error> {
         let events = self.poll.wait(timeout_ms).map_err(Error::call("wait for events"))?;
+        let is_busy = !events.is_empty();
         for (token, flags) in events {
             match token {
                 Token::Signals => self.on_signals(),
@@ -201,7 +222,7 @@ impl Supervisor {
                 Token::Peer(number) => self.on_peer(number, flags),
             }
         }
-        Ok(())
+        Ok(is_busy)
     }
 
     fn on_signals(&mut self) {

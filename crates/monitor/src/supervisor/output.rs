@@ -24,9 +24,9 @@ impl Supervisor {
 
     /// Reads at most `limit` bytes once and hands them on; how many, 0 when there are none now or for ever.
     fn read_output(&mut self, token: Token, limit: usize) -> usize {
+        let mut buffer = self.take_buffer();
         let fd = if token == Token::Stdout { &self.stdout } else { &self.stderr };
         let Some(fd) = fd else { return 0 };
-        let mut buffer = std::mem::take(&mut self.buffer);
         let room = buffer.len().min(limit);
         let count = match rustix::io::read(fd, &mut buffer[..room]) {
             Ok(0) => self.close_output(token),

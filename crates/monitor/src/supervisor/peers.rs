@@ -56,7 +56,7 @@ impl Supervisor {
     }
 
     fn read_peer(&mut self, number: u64) {
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = self.take_buffer();
         let received = self.peer(number).map(|peer| peer.receive(&mut buffer));
         match received {
             Some(Ok(Some(0)) | Err(_)) => self.lose_peer(number),
