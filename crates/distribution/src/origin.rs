@@ -153,4 +153,25 @@ mod tests {
         let unknown: Digest = "crc32:00".parse().unwrap();
         assert!(matches!(check_content(b"", &unknown, None, "x"), Err(Problem::UnknownAlgorithm { .. })));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_document_or_an_error(bytes in proptest::collection::vec(0u8.., 0..300)) {
+            let _ = Document::new(bytes, Some(media_type::OCI_MANIFEST));
+        }
+
+        #[test]
+        fn a_document_keeps_its_bytes(
+            version in 0u32..4, manifests: bool, config: bool, kind in "[a-z/+.]{0,20}", depth in 0usize..200,
+        ) {
+            let mut json = format!("{{\"schemaVersion\":{version},\"mediaType\":\"{kind}\",\"x\":{}1{}", "[".repeat(depth), "]".repeat(depth));
+            json += if manifests { ",\"manifests\":[]" } else { "" };
+            json += if config { ",\"config\":{},\"layers\":[]" } else { "" };
+            json.push('}');
+            if let Ok(document) = Document::new(json.clone().into_bytes(), None) {
+                proptest::prop_assert_eq!(document.bytes, json.into_bytes());
+                proptest::prop_assert!(!(manifests && config));
+            }
+        }
+    }
 }

@@ -113,4 +113,13 @@ mod tests {
         check("oci", "docker.io/library/oci:latest");
         check("docker:27", "docker.io/library/docker:27");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_source_that_parses_prints_what_parses_to_the_same(text in "(oci:|docker://|oci-archive:|docker-archive:)?[a-zA-Z0-9./:@_-]{0,60}") {
+            if let Ok(source) = text.parse::<Source>() {
+                proptest::prop_assert_eq!(source.to_string().parse::<Source>().unwrap(), source);
+            }
+        }
+    }
 }

@@ -327,3 +327,48 @@ fn no_tls() -> rustls::ClientConfig {
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback(url: &str, expect: bool) {
+        assert_eq!(is_loopback(&Url::parse(url).unwrap()), expect, "{url}");
+    }
+
+    #[test]
+    fn loopback_is_known_by_address_and_by_name() {
+        loopback("http://127.0.0.1:5000/", true);
+        loopback("http://127.9.9.9/", true);
+        loopback("http://[::1]:5000/", true);
+        loopback("http://localhost/", true);
+        loopback("http://a.localhost/", true);
+        loopback("http://localhost.example/", false);
+        loopback("http://192.0.2.1/", false);
+    }
+
+    fn redirect(from: &str, target: &str, trust: Trust, expect: Result<&str, &str>) {
+        let request = Request::get(Url::parse(from).unwrap(), trust);
+        match (followed(&request.url, target, &request), expect) {
+            (Ok(url), Ok(expect)) => assert_eq!(url.as_str(), expect),
+            (Err(problem), Err(expect)) => assert!(problem.to_string().contains(expect), "{problem}"),
+            (found, _) => panic!("{from} to {target}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn redirects_stay_in_tls_unless_nothing_is_trusted_anyway() {
+        redirect("https://a/x", "/y", Trust::Verified, Ok("https://a/y"));
+        redirect("https://a/x", "https://b/y?z", Trust::Verified, Ok("https://b/y?z"));
+        redirect("http://a/x", "https://b/y", Trust::Verified, Ok("https://b/y"));
+        redirect("https://a/x", "http://b/y", Trust::Verified, Err("a way out of TLS"));
+        redirect("https://a/x", "http://b/y", Trust::Insecure, Ok("http://b/y"));
+        redirect("https://a/x", "file:///etc/passwd", Trust::Insecure, Err("neither http nor https"));
+        redirect("https://a/x", "https://[", Trust::Verified, Err("not a URL"));
+    }
+
+    #[test]
+    fn a_url_is_shown_without_the_signature_in_its_query() {
+        assert_eq!(shown(&Url::parse("https://a/b?X-Signature=secret").unwrap()), "https://a/b");
+    }
+}

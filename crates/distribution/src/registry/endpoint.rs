@@ -22,6 +22,9 @@ use crate::{Problem, limits, registries};
 /// Where the name `docker.io` is served.
 const DOCKER_HUB: &str = "registry-1.docker.io";
 
+/// The longest quotation of a registry's error message.
+const MESSAGE_CHARS_MAX: usize = 300;
+
 /// One server that has the repository.
 pub(super) struct Endpoint<'a> {
     http: &'a Http,
@@ -209,7 +212,8 @@ impl<'a> Endpoint<'a> {
         }
         let (host, url) = (answer.host().to_owned(), answer.shown_url());
         let wait = retry_after(&answer);
-        let message = message(answer);
+        let said = message(answer);
+        let message = said.clone().unwrap_or_else(|| reason(status));
         Err(match status {
             StatusCode::UNAUTHORIZED if self.has_credentials() => Problem::Unauthorized { host, message },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -220,7 +224,10 @@ impl<'a> Endpoint<'a> {
             }
             StatusCode::NOT_FOUND => Problem::BlobUnknown,
             StatusCode::TOO_MANY_REQUESTS => Problem::RateLimited { host, wait },
-            _ => Problem::Status { url, code: status.as_u16(), status: status.to_string(), message, wait },
+            _ => {
+                let (code, status) = (status.as_u16(), status.to_string());
+                Problem::Status { url, code, status, message: said.unwrap_or_default(), wait }
+            }
         })
     }
 
@@ -259,8 +266,12 @@ fn retry_after(answer: &Answer<'_>) -> Option<std::time::Duration> {
     answer.header("retry-after")?.trim().parse().ok().map(std::time::Duration::from_secs)
 }
 
+fn reason(status: StatusCode) -> String {
+    status.canonical_reason().unwrap_or("unknown status").to_ascii_lowercase()
+}
+
 /// What the registry says in its error body, one line long.
-fn message(answer: Answer<'_>) -> String {
+fn message(answer: Answer<'_>) -> Option<String> {
     #[derive(Deserialize)]
     struct Body {
         errors: Vec<Entry>,
@@ -270,11 +281,8 @@ fn message(answer: Answer<'_>) -> String {
         code: Option<String>,
         message: Option<String>,
     }
-    let status = answer.status();
-    let fallback = || status.canonical_reason().unwrap_or("unknown status").to_ascii_lowercase();
-    let Ok(body) = answer.document(limits::ANSWER_BYTES_MAX) else { return fallback() };
-    let Ok(body) = serde_json::from_slice::<Body>(&body) else { return fallback() };
-    let Some(first) = body.errors.into_iter().next() else { return fallback() };
-    let text = first.message.filter(|text| !text.is_empty()).or(first.code).unwrap_or_else(fallback);
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
+    let body = answer.document(limits::ANSWER_BYTES_MAX).ok()?;
+    let first = serde_json::from_slice::<Body>(&body).ok()?.errors.into_iter().next()?;
+    let text = first.message.filter(|text| !text.is_empty()).or(first.code)?;
+    Some(text.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect())
 }

@@ -6,6 +6,7 @@ mod debian_registry;
 mod hostile;
 mod image;
 mod mirrors;
+mod proxy;
 mod pull;
 mod resume;
 mod server;
