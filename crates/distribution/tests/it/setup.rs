@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use knarr_distribution::{Error, LayerState, Network, Progress, PullOptions, Retry, Source, Timeouts, pull};
-use knarr_layer::{IdMap, Limits, UnpackOptions, WhiteoutForm};
+use knarr_layer::{IdMap, IdRange, Limits, UnpackOptions, WhiteoutForm};
 use knarr_spec::Digest;
 use knarr_store::{ImageRecord, Store, StoreOptions};
 
@@ -51,11 +51,18 @@ pub fn unpack_options() -> UnpackOptions {
     UnpackOptions {
         compression: None,
         whiteouts: if is_root() { WhiteoutForm::OverlayTrusted } else { WhiteoutForm::OverlayUser },
-        ids: IdMap::identity(),
+        ids: ids(),
         limits: Limits::default(),
         rootless: !is_root(),
         pipeline: false,
     }
+}
+
+/// Without a user namespace an ordinary user has one id, which must do for root.
+fn ids() -> IdMap {
+    let us = std::fs::metadata("/proc/self").unwrap();
+    let only = |here| vec![IdRange { layer: 0, here, count: 1 }];
+    if is_root() { IdMap::identity() } else { IdMap { uids: only(us.uid()), gids: only(us.gid()) } }
 }
 
 /// As by default, but nothing is waited for long.
