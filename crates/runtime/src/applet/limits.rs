@@ -11,6 +11,7 @@ use super::{
     container::{Container, Status},
     failure::{At, Failure},
 };
+use crate::plan::cgroup::zero_tasks_is_unset;
 
 /// A resources document is a page; larger is a mistake.
 const RESOURCES_BYTES_MAX: u64 = 1 << 20;
@@ -54,6 +55,10 @@ pub(crate) fn update(context: &mut Context<'_>) -> Result<Done, Failure> {
     let mut now = merged.clone();
     // The list of devices is not ours to change, and writing it anew would deny all for a moment in version 1.
     now.set_devices(None);
+    let zero = now.pids().as_ref().is_some_and(|pids| pids.limit() == 0);
+    if zero && zero_tasks_is_unset(&container.record.oci_version) {
+        now.set_pids(None);
+    }
     cgroup(&container)?.update(&now)?;
     remember(&container, &mut spec, merged)?;
     Ok(Done::Quiet)

@@ -5,7 +5,7 @@
 //! Not here: doing the steps (`apply`), checking their order (`verify`).
 
 mod build;
-mod cgroup;
+pub(crate) mod cgroup;
 mod device;
 mod exec;
 mod hook;
