@@ -96,6 +96,8 @@ impl Make {
             root: RootSource::Directory(root),
             no_new_keyring: given.has("no-new-keyring"),
             no_pivot: given.has("no-pivot"),
+            // Engines read the counters of every controller, limited or not.
+            all_controllers: true,
             preserve_fds,
             listen_fds: context.world.listen_fds,
             listen_names: context.world.listen_names.clone(),

@@ -40,8 +40,17 @@ pub fn exec(target: &ExecTarget, process: &Process, stdio: Stdio) -> Result<Runn
     };
     let joining =
         Joining { namespaces: &namespaces, seccomp: target.seccomp.as_ref(), cgroup: target.cgroup.is_some() };
-    let plan = plan_exec(&joining, process, &Host::probe(), &options)?;
+    let mut host = Host::probe();
+    if namespaces.contains(&Namespace::User) {
+        host.setgroups_denied = groups_denied(target.pid);
+    }
+    let plan = plan_exec(&joining, process, &host, &options)?;
     exec_planned(&plan, target, stdio)
+}
+
+/// Whether the container's user namespace denies `setgroups`, as one made without newgidmap does.
+fn groups_denied(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/setgroups")).is_ok_and(|answer| answer.trim() == "deny")
 }
 
 /// The same with a plan made before.

@@ -1,6 +1,6 @@
 //! Runs a bundle as the monitor does, in a process of one thread: what the tests of this crate call.
 //!
-//! `runtime-driver <wanted.json>`; see [`Wanted`]. Exits with the program's code, or ours with the error on standard error.
+//! `runtime-driver <wanted.json>`; see [`Wanted`]. `runtime-driver runtime …` is the command line of the applet. Exits with the program's code, or ours with the error on standard error.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -27,6 +27,9 @@ struct Wanted {
 }
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == "runtime") {
+        return knarr_runtime::applet(std::env::args_os().skip(2).collect());
+    }
     let wanted = PathBuf::from(std::env::args_os().nth(1).expect("a file"));
     let wanted: Wanted = serde_json::from_slice(&std::fs::read(wanted).expect("readable")).expect("what is wanted");
     match run(&wanted) {

@@ -1,0 +1,277 @@
+//! The command line of runc, seen from outside: what engines call, what they read back.
+
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use support::{Bundle, root_or_skip, sh};
+
+/// A bundle, and a directory of containers that is emptied at the end.
+struct Runtime {
+    bundle: Bundle,
+    root: PathBuf,
+    id: String,
+}
+
+impl Runtime {
+    /// `None`, saying so, where this machine cannot.
+    fn new(script: &str) -> Option<Runtime> {
+        if !root_or_skip() {
+            return None;
+        }
+        let mut bundle = sh(script)?;
+        let id = bundle.options["id"].as_str().expect("an id").to_owned();
+        bundle.config["linux"]["cgroupsPath"] = json!(format!("/knarr-test/{id}"));
+        let root = bundle.path().join("containers");
+        Some(Runtime { bundle, root, id })
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        fs::write(self.bundle.path().join("config.json"), self.bundle.config.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime-driver"));
+        command.arg("runtime").arg("--root").arg(&self.root).args(words).current_dir(self.bundle.path());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Into files: what `create` leaves running holds its output open.
+    fn call(&self, words: &[&str]) -> (i32, String, String) {
+        let (out, err) = (self.bundle.path().join("out"), self.bundle.path().join("err"));
+        let (out_file, err_file) = (fs::File::create(&out).unwrap(), fs::File::create(&err).unwrap());
+        let status = self.command(words).stdout(out_file).stderr(err_file).status().unwrap();
+        (status.code().unwrap_or(-1), fs::read_to_string(out).unwrap(), fs::read_to_string(err).unwrap())
+    }
+
+    #[track_caller]
+    fn good(&self, words: &[&str]) -> String {
+        let (code, out, err) = self.call(words);
+        assert_eq!(code, 0, "{words:?}: {err}");
+        out
+    }
+
+    #[track_caller]
+    fn bad(&self, words: &[&str], expect: &str) {
+        let (code, _, err) = self.call(words);
+        assert_ne!(code, 0, "{words:?}");
+        assert!(err.contains(expect), "{words:?}: {err}");
+    }
+
+    fn state(&self) -> Value {
+        serde_json::from_str(&self.good(&["state", &self.id])).unwrap()
+    }
+
+    /// A killed init ends soon, and `state` is what tells.
+    fn until_stopped(&self) {
+        while self.state()["status"] != "stopped" {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let _ = self.command(&["delete", "--force", &self.id]).status();
+    }
+}
+
+#[test]
+fn run_passes_output_and_exit_code_on_and_leaves_nothing() {
+    let Some(runtime) = Runtime::new("echo hello; exit 7") else { return };
+    let (code, out, err) = runtime.call(&["run", &runtime.id]);
+    assert_eq!((code, out.as_str(), err.as_str()), (7, "hello\n", ""));
+    assert_eq!(fs::read_dir(&runtime.root).unwrap().count(), 0);
+}
+
+#[test]
+fn a_container_lives_from_create_to_delete() {
+    let Some(runtime) = Runtime::new("sleep 60") else { return };
+    let id = runtime.id.as_str();
+    runtime.good(&["create", "--pid-file", "pid", id]);
+    let state = runtime.state();
+    assert_eq!(state["status"], "created");
+    assert_eq!(fs::read_to_string(runtime.bundle.path().join("pid")).unwrap(), state["pid"].to_string());
+    assert_eq!(state["bundle"], runtime.bundle.path().to_str().unwrap());
+    runtime.bad(&["create", id], "already exists");
+    runtime.good(&["start", id]);
+    assert_eq!(runtime.state()["status"], "running");
+    runtime.bad(&["start", id], "cannot start an already running container");
+    runtime.bad(&["delete", id], "is not stopped");
+    runtime.good(&["kill", id, "KILL"]);
+    runtime.until_stopped();
+    assert_eq!(runtime.state()["pid"], 0);
+    runtime.bad(&["kill", id], "container not running");
+    runtime.bad(&["start", id], "cannot start a container that has stopped");
+    runtime.bad(&["exec", id, "true"], "cannot exec in a stopped container");
+    runtime.good(&["delete", id]);
+    runtime.bad(&["state", id], "container does not exist");
+    runtime.bad(&["delete", id], "container does not exist");
+    runtime.good(&["delete", "--force", id]);
+}
+
+#[test]
+fn a_program_that_is_missing_is_told_as_runc_tells_it_and_leaves_nothing() {
+    let Some(mut runtime) = Runtime::new("") else { return };
+    runtime.bundle.config["process"]["args"] = json!(["nosuch"]);
+    runtime.bad(
+        &["--log", "log.json", "--log-format", "json", "create", &runtime.id],
+        "executable file not found in $PATH",
+    );
+    let log = fs::read_to_string(runtime.bundle.path().join("log.json")).unwrap();
+    let line: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!(line["level"], "error");
+    assert!(line["msg"].as_str().unwrap().contains("executable file not found in $PATH"), "{line}");
+    runtime.bad(&["state", &runtime.id], "container does not exist");
+}
+
+#[test]
+fn exec_joins_with_its_own_code_directory_and_variables() {
+    let Some(runtime) = Runtime::new("sleep 60") else { return };
+    let id = runtime.id.as_str();
+    runtime.good(&["run", "--detach", id]);
+    let (code, out, _) = runtime.call(&[
+        "exec",
+        "--cwd",
+        "/bin",
+        "-e",
+        "A=b",
+        "--user",
+        "5:6",
+        id,
+        "sh",
+        "-c",
+        "pwd; echo $A; id -g; exit 4",
+    ]);
+    assert_eq!((code, out.as_str()), (4, "/bin\nb\n6\n"));
+    let process = json!({ "args": ["echo", "from a file"], "cwd": "/", "user": { "uid": 0, "gid": 0 } });
+    fs::write(runtime.bundle.path().join("process.json"), process.to_string()).unwrap();
+    assert_eq!(runtime.good(&["exec", "--process", "process.json", id]), "from a file\n");
+    runtime.bad(&["exec", id, "nosuch"], "executable file not found in $PATH");
+}
+
+#[test]
+fn pause_stops_and_resume_continues() {
+    let Some(runtime) = Runtime::new("sleep 60") else { return };
+    let id = runtime.id.as_str();
+    runtime.good(&["run", "--detach", id]);
+    runtime.bad(&["resume", id], "container not paused");
+    runtime.good(&["pause", id]);
+    assert_eq!(runtime.state()["status"], "paused");
+    runtime.bad(&["exec", id, "true"], "cannot exec in a paused container");
+    runtime.good(&["resume", id]);
+    assert_eq!(runtime.state()["status"], "running");
+}
+
+#[test]
+fn processes_and_counters_are_told_as_json() {
+    let Some(runtime) = Runtime::new("sleep 60") else { return };
+    let id = runtime.id.as_str();
+    runtime.good(&["run", "--detach", id]);
+    let pids: Vec<u64> = serde_json::from_str(&runtime.good(&["ps", "--format", "json", id])).unwrap();
+    assert_eq!(pids, [runtime.state()["pid"].as_u64().unwrap()]);
+    let event: Value = serde_json::from_str(&runtime.good(&["events", "--stats", id])).unwrap();
+    assert_eq!((&event["type"], &event["id"]), (&json!("stats"), &json!(id)));
+    assert!(event["data"]["cpu"]["usage"]["total"].as_u64().unwrap() > 0);
+    let list: Value = serde_json::from_str(&runtime.good(&["list", "--format", "json"])).unwrap();
+    assert_eq!(list[0]["id"], id);
+    assert_eq!(runtime.good(&["list", "--quiet"]), format!("{id}\n"));
+}
+
+#[test]
+fn update_changes_limits_and_remembers_them() {
+    let Some(mut runtime) = Runtime::new("sleep 60") else { return };
+    let layout = knarr_cgroup_layout();
+    if !layout.contains("pids") {
+        return eprintln!("skipped: no pids controller here");
+    }
+    runtime.bundle.config["linux"]["resources"] = json!({ "pids": { "limit": 50 } });
+    let id = runtime.id.clone();
+    runtime.good(&["run", "--detach", &id]);
+    runtime.good(&["update", "--pids-limit", "77", &id]);
+    let kept: Value = serde_json::from_slice(&fs::read(runtime.root.join(&id).join("config.json")).unwrap()).unwrap();
+    assert_eq!(kept["linux"]["resources"]["pids"]["limit"], 77);
+    let event: Value = serde_json::from_str(&runtime.good(&["events", "--stats", &id])).unwrap();
+    assert_eq!(event["data"]["pids"]["limit"], 77);
+}
+
+fn knarr_cgroup_layout() -> String {
+    fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
+        + &fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default()
+}
+
+#[test]
+fn a_directory_longer_than_a_sockets_address_will_do() {
+    let Some(mut runtime) = Runtime::new("sleep 60") else { return };
+    runtime.root = runtime.bundle.path().join("r".repeat(120));
+    let id = runtime.id.clone();
+    runtime.good(&["create", &id]);
+    runtime.good(&["start", &id]);
+    assert_eq!(runtime.state()["status"], "running");
+}
+
+#[test]
+fn preserved_descriptors_must_be_there() {
+    let Some(runtime) = Runtime::new("true") else { return };
+    runtime.bad(&["run", "--preserve-fds", "200", &runtime.id], "unable to stat preserved-fd");
+    runtime.bad(&["state", &runtime.id], "container does not exist");
+}
+
+#[test]
+fn a_failed_poststart_hook_stops_the_container() {
+    let Some(mut runtime) = Runtime::new("sleep 60") else { return };
+    runtime.bundle.config["hooks"] = json!({ "poststart": [{ "path": "/bin/false" }] });
+    let id = runtime.id.clone();
+    runtime.good(&["create", &id]);
+    runtime.bad(&["start", &id], "poststart hook /bin/false");
+    runtime.until_stopped();
+}
+
+#[test]
+fn a_poststop_hook_runs_after_the_directory_is_gone() {
+    let Some(mut runtime) = Runtime::new("true") else { return };
+    let told = runtime.bundle.path().join("told");
+    let script = format!("cat > {}", told.display());
+    runtime.bundle.config["hooks"] = json!({ "poststop": [{ "path": "/bin/sh", "args": ["sh", "-c", script] }] });
+    let id = runtime.id.clone();
+    runtime.good(&["run", &id]);
+    let state: Value = serde_json::from_slice(&fs::read(told).unwrap()).unwrap();
+    assert_eq!(state["status"], "stopped");
+}
+
+#[test]
+fn features_and_version_are_what_engines_parse() {
+    let Output { stdout, .. } =
+        Command::new(env!("CARGO_BIN_EXE_runtime-driver")).args(["runtime", "features"]).output().unwrap();
+    let features: Value = serde_json::from_slice(&stdout).unwrap();
+    assert_eq!(features["linux"]["seccomp"]["archs"].as_array().unwrap().len(), 23);
+    assert!(features["mountOptions"].as_array().unwrap().contains(&json!("rro")));
+    let Output { stdout, .. } =
+        Command::new(env!("CARGO_BIN_EXE_runtime-driver")).args(["runtime", "--version"]).output().unwrap();
+    assert!(String::from_utf8(stdout).unwrap().contains(" version "));
+}
+
+#[test]
+fn an_ordinary_user_runs_what_spec_writes_for_him() {
+    let Some(runtime) = Runtime::new("true") else { return };
+    if !Command::new("unshare").args(["-Ur", "true"]).status().is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: no user namespaces");
+    }
+    let id = runtime.id.as_str();
+    fs::remove_file(runtime.bundle.path().join("config.json")).ok();
+    let driver = env!("CARGO_BIN_EXE_runtime-driver");
+    let made = Command::new(driver).args(["runtime", "spec", "--rootless"]).current_dir(runtime.bundle.path()).status();
+    assert!(made.unwrap().success());
+    let again = Command::new(driver).args(["runtime", "spec"]).current_dir(runtime.bundle.path()).output().unwrap();
+    assert!(String::from_utf8_lossy(&again.stderr).contains("exists. Remove it first"));
+    let config = runtime.bundle.path().join("config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("\"terminal\": true", "\"terminal\": false").replace("\"sh\"", "\"true\""))
+        .unwrap();
+    let mut command = Command::new(driver);
+    command.args(["runtime", "--root"]).arg(&runtime.root).args(["run", id]).current_dir(runtime.bundle.path());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
