@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use knarr_layer::{Compression, Limits, PackOptions, UnpackOptions, diff, pack, unpack};
@@ -14,7 +14,7 @@ use knarr_sys::at::{self, FileType, Mode, Timespec};
 use knarr_sys::xattr::Holder;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use support::{Entry, Place, Tar, options};
+use support::{Entry, Place, Tar, facts, options};
 
 /// One thing to make in a tree; indices choose among what is there already.
 #[derive(Debug, Clone)]
@@ -120,54 +120,6 @@ fn build(root: &Path, makes: &[Make], overlay: bool) {
             Make::HardLink { .. } | Make::Whiteout { .. } | Make::Opaque { .. } => {}
         }
     }
-}
-
-/// All that a layer keeps of a tree, a line for each path: the first name of the same file stands for its inode.
-fn facts(root: &Path) -> BTreeMap<PathBuf, String> {
-    let mut inodes = BTreeMap::new();
-    let mut facts = BTreeMap::new();
-    let mut dirs = vec![PathBuf::new()];
-    while let Some(dir) = dirs.pop() {
-        let mut names: Vec<_> =
-            fs::read_dir(root.join(&dir)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        for name in names {
-            let path = dir.join(&name);
-            let full = root.join(&path);
-            let meta = fs::symlink_metadata(&full).unwrap();
-            let whiteout = meta.rdev() == 0 && meta.mode() & 0o170000 == 0o020000;
-            if whiteout {
-                facts.insert(path, "whiteout".to_owned());
-                continue;
-            }
-            let handle = fs::File::open(root.join(&dir)).unwrap();
-            let holder = Holder::Name(&handle, CString::new(name.as_bytes()).unwrap());
-            let mut xattrs: Vec<_> =
-                holder.list().unwrap().into_iter().map(|key| (holder.get(&key).unwrap(), key)).collect();
-            xattrs.sort();
-            let data = if meta.is_file() { fs::read(&full).unwrap() } else { Vec::new() };
-            let target = fs::read_link(&full).unwrap_or_default();
-            let first = if meta.is_dir() {
-                path.clone()
-            } else {
-                inodes.entry(meta.ino()).or_insert_with(|| path.clone()).clone()
-            };
-            let line = format!(
-                "{:o} {}:{} {}.{:09} {target:?} {xattrs:?} {first:?} {}",
-                meta.mode(),
-                meta.uid(),
-                meta.gid(),
-                meta.mtime(),
-                meta.mtime_nsec(),
-                knarr_spec::Digest::sha256_of(&data)
-            );
-            if meta.is_dir() {
-                dirs.push(path.clone());
-            }
-            facts.insert(path, line);
-        }
-    }
-    facts
 }
 
 /// An opaque directory hides everything, so whiteouts in it say nothing and are not packed.

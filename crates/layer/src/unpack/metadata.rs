@@ -1,5 +1,6 @@
-//! Owner, mode, attributes and times of what was just made, in the one order that keeps them: `chown(2)` clears set-id bits
-//! and capabilities, writing clears capabilities, `chmod(2)` changes an ACL's mask, and everything changes times.
+//! Owner, attributes, mode and times of what was just made, in the one order that keeps them: `chown(2)` clears set-id bits
+//! and capabilities, writing clears capabilities, an ACL may clear the set-group-id bit, a mode without `w` forbids its
+//! owner to set attributes, and everything changes times. Where an ACL and the mode disagree, the mode wins, as in moby.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -85,8 +86,8 @@ impl<'e> Metadata<'e> {
     /// Sets everything but the times on an open file or directory.
     pub fn set_on_file(&mut self, fd: BorrowedFd<'_>) -> Result<()> {
         at::fchown(fd, self.uid, self.gid)?;
-        at::fchmod(fd, self.mode)?;
-        self.set_attributes(&Holder::File(fd))
+        self.set_attributes(&Holder::File(fd))?;
+        at::fchmod(fd, self.mode)
     }
 
     /// Sets everything on a link, which has no mode of its own.
@@ -103,8 +104,8 @@ impl<'e> Metadata<'e> {
             return Err(knarr_sys::Error::new(format!("mknodat(…, {name:?}) /* replaced at once */"), Errno::STALE));
         }
         at::chown(dir, name, self.uid, self.gid)?;
-        at::chmod_handle(handle.as_fd(), self.mode)?;
         self.set_attributes(&Holder::Name(dir, name.to_owned()))?;
+        at::chmod_handle(handle.as_fd(), self.mode)?;
         at::set_times(dir, name, self.access, self.modification)
     }
 

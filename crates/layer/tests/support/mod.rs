@@ -1,13 +1,17 @@
 //! Tars made byte by byte, trees to unpack them into, and a text that says what is in a tree.
 #![allow(dead_code)]
 
+use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use knarr_layer::{Error, IdMap, IdRange, Limits, UnpackOptions, Unpacked, WhiteoutForm, unpack};
 use knarr_sys::Root;
+use knarr_sys::xattr::Holder;
 
 /// A tar under construction, in ustar with pax records where asked.
 #[derive(Clone, Default)]
@@ -129,8 +133,19 @@ impl Tar {
     }
 }
 
+/// Root of the machine.
 pub fn is_root() -> bool {
+    is_some_root() && fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295")
+}
+
+/// Root of the machine or of a user namespace.
+pub fn is_some_root() -> bool {
     effective_ids() == (0, 0)
+}
+
+fn namespace_ids() -> IdMap {
+    let read = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap();
+    IdMap::of_namespace(&read("uid_map"), &read("gid_map"))
 }
 
 fn effective_ids() -> (u32, u32) {
@@ -138,14 +153,14 @@ fn effective_ids() -> (u32, u32) {
     (own.uid(), own.gid())
 }
 
-/// Options for whoever runs the tests: root as it is, an ordinary user with himself as the layer's root.
+/// Options for whoever runs the tests: root with the ids there are, an ordinary user with himself as the layer's root.
 pub fn options() -> UnpackOptions {
     let (uid, gid) = effective_ids();
     let only = |here| vec![IdRange { layer: 0, here, count: 1 }];
     UnpackOptions {
         compression: None,
         whiteouts: if is_root() { WhiteoutForm::OverlayTrusted } else { WhiteoutForm::OverlayUser },
-        ids: if is_root() { IdMap::identity() } else { IdMap { uids: only(uid), gids: only(gid) } },
+        ids: if is_some_root() { namespace_ids() } else { IdMap { uids: only(uid), gids: only(gid) } },
         limits: Limits::default(),
         rootless: !is_root(),
         pipeline: false,
@@ -257,4 +272,52 @@ fn walk(dir: &Path, below: &Path, lines: &mut Vec<(PathBuf, String)>) {
         }
         lines.push((path, line));
     }
+}
+
+/// All that a layer keeps of a tree, a line for each path: the first name of the same file stands for its inode.
+pub fn facts(root: &Path) -> BTreeMap<PathBuf, String> {
+    let mut inodes = BTreeMap::new();
+    let mut facts = BTreeMap::new();
+    let mut dirs = vec![PathBuf::new()];
+    while let Some(dir) = dirs.pop() {
+        let mut names: Vec<_> =
+            fs::read_dir(root.join(&dir)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        for name in names {
+            let path = dir.join(&name);
+            let full = root.join(&path);
+            let meta = fs::symlink_metadata(&full).unwrap();
+            let whiteout = meta.rdev() == 0 && meta.mode() & 0o170000 == 0o020000;
+            if whiteout {
+                facts.insert(path, "whiteout".to_owned());
+                continue;
+            }
+            let handle = fs::File::open(root.join(&dir)).unwrap();
+            let holder = Holder::Name(&handle, CString::new(name.as_bytes()).unwrap());
+            let mut xattrs: Vec<_> =
+                holder.list().unwrap().into_iter().map(|key| (holder.get(&key).unwrap(), key)).collect();
+            xattrs.sort();
+            let data = if meta.is_file() { fs::read(&full).unwrap() } else { Vec::new() };
+            let target = fs::read_link(&full).unwrap_or_default();
+            let first = if meta.is_dir() {
+                path.clone()
+            } else {
+                inodes.entry(meta.ino()).or_insert_with(|| path.clone()).clone()
+            };
+            let line = format!(
+                "{:o} {}:{} {}.{:09} {target:?} {xattrs:?} {first:?} {}",
+                meta.mode(),
+                meta.uid(),
+                meta.gid(),
+                meta.mtime(),
+                meta.mtime_nsec(),
+                knarr_spec::Digest::sha256_of(&data)
+            );
+            if meta.is_dir() {
+                dirs.push(path.clone());
+            }
+            facts.insert(path, line);
+        }
+    }
+    facts
 }
