@@ -96,20 +96,29 @@ fn clone(plan: &Plan, prepared: &mut Prepared) -> Result<Ready, Error> {
             .and_then(|fd| setns(fd, kind.flag()))
             .failing_with(|| format!("join the {} namespace", kind.name()))?;
     }
-    let cloned = clone_child(plan, prepared, flags, theirs);
+    let mut ours = Some(ours);
+    let cloned = clone_child(plan, prepared, flags, (&mut ours, theirs));
     for (kind, fd) in around.iter().zip(own) {
         setns(&fd, kind.flag()).failing_with(|| format!("return to our {} namespace", kind.name()))?;
     }
     let child = cloned.failing_call(|| "make the container's first process".into())?;
-    Ok(Ready { pid: child.pid, pidfd: child.pidfd, socket: ours, console: None })
+    let socket = ours.ok_or_else(|| Error::Plan(Vec::new()))?;
+    Ok(Ready { pid: child.pid, pidfd: child.pidfd, socket, console: None })
 }
 
 /// Into its control group at once, or where clone3 cannot do that, by having the child move itself.
-fn clone_child(plan: &Plan, prepared: &mut Prepared, flags: u64, theirs: OwnedFd) -> knarr_sys::Result<clone3::Child> {
+fn clone_child(
+    plan: &Plan,
+    prepared: &mut Prepared,
+    flags: u64,
+    (ours, theirs): (&mut Option<OwnedFd>, OwnedFd),
+) -> knarr_sys::Result<clone3::Child> {
     let into_cgroup = prepared.into_cgroup.take();
     let mut socket = Some(theirs);
     let mut child = |prepared: &mut Prepared| {
         let Some(socket) = socket.take() else { return 0 };
+        // The child's copy of our end: while it stands open, the child never hears that we were killed, and waits for ever.
+        *ours = None;
         let covers = tree::Covers::default();
         let child = Child { plan, prepared, socket, root: None, mounts_used: 0, terminal: None, covers, program: 0 };
         child::run(child, 0)
