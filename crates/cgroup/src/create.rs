@@ -124,6 +124,9 @@ fn hand_on(parent: &Path, controllers: &[Controller]) -> Result<(), Error> {
     }
     let file = parent.join("cgroup.subtree_control");
     let on = words(&read(&file)?);
+    if controllers.iter().all(|name| on.contains(name)) {
+        return Ok(());
+    }
     let has = words(&read(&parent.join("cgroup.controllers"))?);
     let missing: Vec<String> = controllers
         .iter()

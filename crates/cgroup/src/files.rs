@@ -11,6 +11,9 @@ use crate::Error;
 /// The longest file read whole. `cgroup.procs` of the largest machine has four million lines of seven digits.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
+/// A page, and what kernfs gives at most in one piece.
+const READ_BYTES: usize = 4096;
+
 /// The file's bytes.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     try_read(path).map_err(|source| Error::Read { path: path.into(), source })
@@ -26,7 +29,8 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
 }
 
 fn try_read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Room for nearly every file at once: a growing buffer begins with reads of 32 bytes, which the kernel answers one by one.
+    let mut bytes = Vec::with_capacity(READ_BYTES);
     File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

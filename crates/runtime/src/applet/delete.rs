@@ -41,10 +41,13 @@ fn nothing_there(context: &Context<'_>, id: String, force: bool) -> Result<Done,
 /// The cgroup, the directory, the hooks: each is tried whatever became of the one before. A failed poststop hook is a warning
 /// (runtime.md, Lifecycle 13).
 pub(crate) fn destroy(globals: &Globals, container: &Container) -> Result<(), Failure> {
-    let hooks = container.spec().map(|spec| poststop(&spec, &Host::probe(), &container.record.options));
+    // What a hook is does not depend on the machine.
+    let hooks = container.spec().map(|spec| poststop(&spec, &Host::default(), &container.record.options));
     let cgroup = container.record.cgroup.clone().map_or(Ok(()), |cgroup| {
-        // Processes that outlived the init, in a container without a process namespace of its own.
-        let _ = cgroup.kill();
+        if !container.record.own_processes {
+            // They outlived the init.
+            let _ = cgroup.kill();
+        }
         cgroup.remove()
     });
     let directory = fs::remove_dir_all(&container.directory).at("remove", &container.directory);
