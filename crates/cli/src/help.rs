@@ -21,7 +21,7 @@ fn all() -> String {
     for (heading, entries) in GROUPS {
         text += &format!("\n{heading}:\n");
         for entry in entries.iter().filter(|entry| !entry.about.is_empty()) {
-            text += &format!("  {:<11} {}\n", entry.name(), entry.about);
+            text += &format!("  {:<16} {}\n", entry.name(), entry.about);
         }
     }
     text += "\nOptions:

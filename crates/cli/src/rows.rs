@@ -93,7 +93,7 @@ pub(crate) fn container(container: &Container, now_ns: u64, full: bool, bytes: O
     json!({
         "ID": id,
         "Image": record.image_name,
-        "Command": format!("\"{}\"", command(&record.command, full)),
+        "Command": format!("{:?}", command(&record.command, full)),
         "CreatedAt": timestamp(created_ns),
         "RunningFor": ago(now_ns, created_ns),
         "Status": status(container, now_ns),

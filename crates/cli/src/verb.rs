@@ -15,6 +15,8 @@ pub(crate) trait Verb: Args + FromArgMatches {
     const ABOUT: &'static str;
     /// One command line that works.
     const EXAMPLE: &'static str;
+    /// The line of usage, where the parser's own does not say it well.
+    const USAGE: &'static str = "";
 
     /// Does it; the exit code.
     fn run(self, world: &World) -> Result<u8, Failure>;
@@ -26,12 +28,14 @@ pub(crate) struct Entry {
     pub about: &'static str,
     pub example: &'static str,
     pub run: fn(&World, &ArgMatches) -> Result<u8, Failure>,
+    usage: &'static str,
     augment: fn(clap::Command) -> clap::Command,
 }
 
 impl Entry {
     pub(crate) const fn of<V: Verb>() -> Entry {
-        Entry { names: V::NAMES, about: V::ABOUT, example: V::EXAMPLE, run: run::<V>, augment: V::augment_args }
+        let (names, about, example, usage) = (V::NAMES, V::ABOUT, V::EXAMPLE, V::USAGE);
+        Entry { names, about, example, usage, run: run::<V>, augment: V::augment_args }
     }
 
     /// The name that stands first.
@@ -44,7 +48,10 @@ impl Entry {
         let name = format!("knarr {}", self.name());
         let command = clap::Command::new(self.name()).bin_name(name).no_binary_name(true).about(self.about);
         let command = command.after_help(format!("Example:\n  {}", self.example)).disable_version_flag(true);
-        let command = (self.augment)(command).disable_help_flag(true);
+        let mut command = (self.augment)(command).disable_help_flag(true);
+        if !self.usage.is_empty() {
+            command = command.override_usage(self.usage);
+        }
         let help = clap::Arg::new("help").long("help").help("Print help").action(clap::ArgAction::Help);
         // Docker's `-h` of `run` is the host name.
         let taken = command.get_arguments().any(|arg| arg.get_short() == Some('h'));
@@ -77,7 +84,7 @@ pub(crate) fn usage(entry: &Entry, error: clap::Error) -> Result<u8, Failure> {
             }
         },
         ErrorKind::MissingRequiredArgument => {
-            Failure::usage(format!("requires an argument: {argument}")).hint(format!("for example: {}", entry.example))
+            Failure::usage(format!("requires {}", named(&argument))).hint(format!("for example: {}", entry.example))
         }
         _ => {
             let rendered = error.render().to_string();
@@ -87,4 +94,25 @@ pub(crate) fn usage(entry: &Entry, error: clap::Error) -> Result<u8, Failure> {
         }
     };
     Err(failure.of(entry.name()))
+}
+
+/// What to say of an option that the command does not have.
+pub(crate) fn unknown_flag(command: &str, flag: &str) -> Failure {
+    match unsupported::flag(command, flag) {
+        Some((name, hint)) => Failure::usage(format!("{name} is not supported yet")).hint(hint),
+        None => Failure::usage(format!("unknown flag: {flag}")).hint(format!("see `knarr {command} --help`")),
+    }
+}
+
+/// Where the words of a program may look like options, an unknown option in front of them is taken for the first of them.
+pub(crate) fn check_first_word(command: &str, words: &[String]) -> Result<(), Failure> {
+    match words.first() {
+        Some(word) if word.starts_with('-') => Err(unknown_flag(command, word.split('=').next().unwrap_or(word))),
+        _ => Ok(()),
+    }
+}
+
+/// `<IMAGE>...` as `IMAGE`.
+fn named(argument: &str) -> String {
+    argument.trim_end_matches("...").trim_matches(['<', '>']).to_owned()
 }

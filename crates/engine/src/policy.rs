@@ -39,6 +39,8 @@ pub struct HostFacts {
     pub apparmor: Option<String>,
     /// Device nodes of the host, for `--privileged`.
     pub devices: Vec<HostDevice>,
+    /// No control group can be made for the container: it stays in ours, without limits.
+    pub no_cgroup: bool,
 }
 
 /// A device node.

@@ -20,6 +20,7 @@ impl Verb for Create {
     const NAMES: &'static [&'static str] = &["create", "container create"];
     const ABOUT: &'static str = "Create a container without starting it";
     const EXAMPLE: &'static str = "knarr create --name web registry.example/web:1";
+    const USAGE: &'static str = "knarr create [OPTIONS] IMAGE [COMMAND] [ARG]...";
 
     fn run(self, world: &World) -> Result<u8, Failure> {
         let mut wanted = self.container.wanted()?;

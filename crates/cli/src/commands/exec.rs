@@ -5,7 +5,7 @@ use knarr_engine::wanted::env_file;
 
 use crate::failure::Failure;
 use crate::foreground::{self, End, Streams, check_terminal, detach_keys};
-use crate::verb::Verb;
+use crate::verb::{Verb, check_first_word};
 use crate::world::{World, current_dir};
 
 /// Run a command in a running container.
@@ -39,7 +39,7 @@ pub(crate) struct Exec {
     #[arg(long, short = 'w', value_name = "DIR")]
     workdir: Option<String>,
     /// Container, then command and arguments
-    #[arg(required = true, num_args = 2.., trailing_var_arg = true, allow_hyphen_values = true, value_name = "CONTAINER COMMAND [ARG]...")]
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CONTAINER COMMAND")]
     words: Vec<String>,
 }
 
@@ -47,8 +47,10 @@ impl Verb for Exec {
     const NAMES: &'static [&'static str] = &["exec", "container exec"];
     const ABOUT: &'static str = "Run a command in a running container";
     const EXAMPLE: &'static str = "knarr exec -it web sh";
+    const USAGE: &'static str = "knarr exec [OPTIONS] CONTAINER COMMAND [ARG]...";
 
     fn run(self, world: &World) -> Result<u8, Failure> {
+        check_first_word("exec", &self.words)?;
         let interactive = self.interactive && !self.detach;
         check_terminal(interactive, self.tty)?;
         let streams = Streams {
@@ -61,6 +63,9 @@ impl Verb for Exec {
             cleanup: false,
         };
         let (container, args) = self.words.split_first().expect("the parser requires a container");
+        if args.is_empty() {
+            return Err(Failure::usage("requires a command").hint(format!("for example: {}", Self::EXAMPLE)));
+        }
         let wanted = ExecWanted {
             args: args.to_vec(),
             env: self.environment()?,

@@ -36,6 +36,7 @@ impl Verb for Run {
     const NAMES: &'static [&'static str] = &["run", "container run"];
     const ABOUT: &'static str = "Run a command in a new container";
     const EXAMPLE: &'static str = "knarr run --rm -it docker.io/library/alpine sh";
+    const USAGE: &'static str = "knarr run [OPTIONS] IMAGE [COMMAND] [ARG]...";
 
     fn run(self, world: &World) -> Result<u8, Failure> {
         let ours = |failure: Failure| failure.code(exit_code::OURS);

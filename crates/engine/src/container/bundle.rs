@@ -55,11 +55,17 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// What the monitor is told.
-pub(super) fn monitor_config(context: &Context, id: &str, options: &Options, root: RootMounts) -> MonitorConfig {
+pub(super) fn monitor_config(
+    context: &Context,
+    id: &str,
+    options: &Options,
+    root: RootMounts,
+    no_cgroup: bool,
+) -> MonitorConfig {
     let wanted = &options.wanted;
     let dir = context.paths.container(id);
     let mut config =
-        MonitorConfig::new(create_options(context, id, dir.clone(), root, wanted), context.paths.container_run(id));
+        MonitorConfig::new(create_options(id, dir.clone(), root, no_cgroup), context.paths.container_run(id));
     config.log = log_config(wanted, &dir);
     config.terminal = wanted.terminal;
     config.stdin = match (wanted.interactive, wanted.stdin_once) {
@@ -88,13 +94,7 @@ fn cleanup_command(context: &Context, id: &str) -> Vec<String> {
     words
 }
 
-pub(super) fn create_options(
-    context: &Context,
-    id: &str,
-    bundle: PathBuf,
-    root: RootMounts,
-    wanted: &Wanted,
-) -> CreateOptions {
+pub(super) fn create_options(id: &str, bundle: PathBuf, root: RootMounts, no_cgroup: bool) -> CreateOptions {
     CreateOptions {
         id: id.to_owned(),
         bundle,
@@ -105,26 +105,8 @@ pub(super) fn create_options(
             work: root.work,
             userxattr: root.userxattr,
         }),
-        cgroup: cgroup(context, wanted),
+        cgroup: if no_cgroup { CgroupChoice::Caller } else { CgroupChoice::Spec },
         pdeathsig: true,
         ..CreateOptions::default()
     }
-}
-
-/// Root makes `/knarr/<id>`. An ordinary user does so only where a controller is delegated; limits elsewhere are noted as ignored.
-fn cgroup(context: &Context, wanted: &Wanted) -> CgroupChoice {
-    if !context.rootless() {
-        return CgroupChoice::Spec;
-    }
-    let layout = knarr_cgroup::Layout::discover().unwrap_or_default();
-    let path = Path::new(wanted.resources.cgroup_parent.as_deref().unwrap_or("/knarr"));
-    if layout.writable(path).is_ok_and(|writable| !writable.usable.is_empty()) {
-        return CgroupChoice::Spec;
-    }
-    let limits = &wanted.resources;
-    let asked = limits.memory_bytes.is_some() || limits.nano_cpus.is_some() || limits.pids_limit.is_some();
-    if asked || limits.cpu_quota_us.is_some() || limits.cpu_shares.is_some() || limits.cpuset_cpus.is_some() {
-        context.note("limits are ignored: no control group is delegated to you (with systemd: log in as a user session with cgroup v2)");
-    }
-    CgroupChoice::Caller
 }

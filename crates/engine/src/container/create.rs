@@ -50,7 +50,7 @@ fn build(context: &Context, wanted: Wanted, image: &ImageRecord, id: &str) -> Re
     let dir = context.paths.container(id);
     bundle::make_dir(&dir)?;
     bundle::write_config(&dir, &draft.spec)?;
-    bundle::monitor_config(context, id, &draft.options, root).save(&dir)?;
+    bundle::monitor_config(context, id, &draft.options, root, draft.no_cgroup).save(&dir)?;
     populate::new_volumes(context, &view, &draft.new_volumes)?;
     if let Some(path) = &draft.options.wanted.cidfile {
         std::fs::write(path, id).map_err(Error::io("write", path))?;
@@ -62,6 +62,8 @@ fn build(context: &Context, wanted: Wanted, image: &ImageRecord, id: &str) -> Re
 pub(super) struct Draft {
     pub spec: knarr_spec::runtime::Spec,
     pub options: Options,
+    /// It stays in our control group.
+    pub no_cgroup: bool,
     /// Volumes to fill with what the image has at their place.
     pub new_volumes: Vec<ResolvedMount>,
 }
@@ -101,7 +103,7 @@ pub(super) fn draft(
         made.into_iter().filter(|made| made.new && copies(&made.mount.kind)).map(|made| made.mount).collect();
     let platform = image.config.platform.to_string();
     let options = Options { version: RECORD_VERSION, wanted, effective, mounts: resolved, platform };
-    Ok(Draft { spec, options, new_volumes })
+    Ok(Draft { spec, options, no_cgroup: host.no_cgroup, new_volumes })
 }
 
 fn our_binary() -> Result<PathBuf> {

@@ -48,7 +48,7 @@ pub fn dry_run(context: &Context, wanted: Wanted, stage: Stage) -> Result<String
     let dir = context.paths.container(ID);
     let snapshot = context.paths.state.join("snapshots").join(ID);
     let root = RootMounts { upper: Some(snapshot.join("upper")), work: Some(snapshot.join("work")), ..root };
-    let options = bundle::create_options(context, ID, dir, root, &draft.options.wanted);
+    let options = bundle::create_options(ID, dir, root, draft.no_cgroup);
     let plan = knarr_runtime::plan(&draft.spec, &knarr_runtime::Host::probe(), &options).map_err(Error::Plan)?;
     Ok(plan.to_string())
 }
@@ -60,6 +60,11 @@ pub fn options_text(wanted: &Wanted) -> String {
 
 /// A document as indented JSON with its keys in order.
 pub fn spec_text(spec: &knarr_spec::runtime::Spec) -> String {
-    let value = serde_json::to_value(spec).expect("a document has string keys and finite numbers");
+    let mut value = serde_json::to_value(spec).expect("a document has string keys and finite numbers");
+    // The sets of capabilities come in any order.
+    let sets = value.pointer_mut("/process/capabilities").and_then(|sets| sets.as_object_mut());
+    for set in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(|set| set.as_array_mut()) {
+        set.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+    }
     serde_json::to_string_pretty(&value).expect("a value has string keys") + "\n"
 }

@@ -21,8 +21,24 @@ pub(super) fn host_facts(context: &Context, wanted: &Wanted) -> HostFacts {
         hostname: if needs_name { read("/proc/sys/kernel/hostname").trim().to_owned() } else { String::new() },
         cpus: thermal_cpus(),
         apparmor: None,
+        no_cgroup: context.rootless() && !delegated(context, wanted),
         devices: if wanted.privileged && !context.rootless() { all_devices(Path::new("/dev")) } else { Vec::new() },
     }
+}
+
+/// Whether an ordinary user may limit anything at the container's place; limits that will be ignored are noted.
+fn delegated(context: &Context, wanted: &Wanted) -> bool {
+    let layout = knarr_cgroup::Layout::discover().unwrap_or_default();
+    let path = Path::new(wanted.resources.cgroup_parent.as_deref().unwrap_or("/knarr"));
+    if layout.writable(path).is_ok_and(|writable| !writable.usable.is_empty()) {
+        return true;
+    }
+    let limits = &wanted.resources;
+    let asked = limits.memory_bytes.is_some() || limits.nano_cpus.is_some() || limits.pids_limit.is_some();
+    if asked || limits.cpu_quota_us.is_some() || limits.cpu_shares.is_some() || limits.cpuset_cpus.is_some() {
+        context.note("limits are ignored: no control group is delegated to you (under systemd a login session has one with cgroup v2)");
+    }
+    false
 }
 
 /// How many processors have thermal counters to hide; few machines have any, and then it costs one stat.

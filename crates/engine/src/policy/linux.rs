@@ -34,8 +34,9 @@ pub(super) fn linux(basis: &Basis) -> Result<Linux, PolicyError> {
     let wanted = basis.wanted;
     let mut linux = Linux::default();
     linux.set_namespaces(Some(namespaces(wanted)));
-    linux.set_resources(Some(resources(basis)?));
-    linux.set_cgroups_path(Some(cgroups_path(basis)));
+    let resources = resources(basis)?;
+    linux.set_resources((!basis.host.no_cgroup).then_some(resources));
+    linux.set_cgroups_path((!basis.host.no_cgroup).then(|| cgroups_path(basis)));
     linux.set_sysctl(Some(sysctls(basis)).filter(|map| !map.is_empty()));
     linux.set_seccomp(seccomp(wanted)?);
     linux.set_devices(devices(basis));
