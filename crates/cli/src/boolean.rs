@@ -4,12 +4,17 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command};
 
-/// `words` with `--flag=true` as `--flag` and without `--flag=false`, up to the first word that is no option.
+/// `words` with `--flag=true` as `--flag` and without `--flag=false`, up to the first word that is no option. Where that one begins a
+/// program's words, `--` is put before it, for what follows is not ours to read.
 pub(crate) fn rewrite(parser: &Command, words: &[OsString]) -> Vec<OsString> {
     let mut out = Vec::with_capacity(words.len());
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
         let Some(text) = word.to_str().filter(|text| text.len() > 1 && text.starts_with('-') && *text != "--") else {
+            let programs = parser.get_positionals().any(Arg::is_trailing_var_arg_set);
+            if programs && word != "--" {
+                out.push("--".into());
+            }
             out.push(word.clone());
             break;
         };
@@ -70,25 +75,27 @@ mod tests {
         let parser = Command::new("x")
             .arg(Arg::new("rm").long("rm").action(ArgAction::SetTrue))
             .arg(Arg::new("it").short('i').action(ArgAction::SetTrue))
-            .arg(Arg::new("env").short('e').long("env").action(ArgAction::Append));
+            .arg(Arg::new("env").short('e').long("env").action(ArgAction::Append))
+            .arg(Arg::new("words").num_args(1..).trailing_var_arg(true));
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         assert_eq!(rewrite(&parser, &words), expect.iter().map(OsString::from).collect::<Vec<_>>());
     }
 
     #[test]
     fn true_is_the_flag_and_false_is_nothing() {
-        check(&["--rm=true", "--rm=false", "x"], &["--rm", "x"]);
+        check(&["--rm=true", "--rm=false", "x"], &["--rm", "--", "x"]);
     }
 
     #[test]
     fn words_behind_the_first_operand_are_the_programs() {
-        check(&["img", "--rm=false"], &["img", "--rm=false"]);
+        check(&["img", "--rm=false"], &["--", "img", "--rm=false"]);
+        check(&["--", "img", "--rm=false"], &["--", "img", "--rm=false"]);
     }
 
     #[test]
     fn values_of_options_are_no_operands() {
-        check(&["-e", "A=1", "--rm=false", "img"], &["-e", "A=1", "img"]);
-        check(&["-ie", "A=1", "--rm=false", "img"], &["-ie", "A=1", "img"]);
-        check(&["-eA=1", "--env=x", "--rm=0", "img"], &["-eA=1", "--env=x", "img"]);
+        check(&["-e", "A=1", "--rm=false", "img"], &["-e", "A=1", "--", "img"]);
+        check(&["-ie", "A=1", "--rm=false", "img"], &["-ie", "A=1", "--", "img"]);
+        check(&["-eA=1", "--env=x", "--rm=0", "img"], &["-eA=1", "--env=x", "--", "img"]);
     }
 }

@@ -1,6 +1,7 @@
 //! The table of commands, and how the words of a command line lead to one of its lines.
 
 mod attach;
+mod check;
 mod cleanup;
 mod container_prune;
 mod create;
@@ -72,6 +73,7 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
         "System",
         &[
             Entry::of::<df::Df>(),
+            Entry::of::<check::Check>(),
             Entry::of::<info::Info>(),
             Entry::of::<version::Version>(),
             Entry::of::<hello::Hello>(),

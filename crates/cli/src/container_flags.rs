@@ -9,7 +9,6 @@ use knarr_engine::wanted::{
 };
 
 use crate::failure::Failure;
-use crate::verb::check_first_word;
 use crate::world::{current_dir, variable};
 
 /// Docker's options of a container. Order and words follow `docker run --help`.
@@ -212,7 +211,7 @@ pub(crate) struct ContainerFlags {
     #[arg(long, value_name = "BOOL")]
     pub tls_verify: Option<bool>,
     /// Image, then command and arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "IMAGE")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE")]
     words: Vec<String>,
 }
 
@@ -222,7 +221,6 @@ impl ContainerFlags {
         if !matches!(self.restart.as_deref(), None | Some("no" | "")) {
             return Err(Failure::usage("--restart is not supported yet").hint("only --restart=no"));
         }
-        check_first_word("run", &self.words)?;
         let (image, command) = self.words.split_first().expect("the parser requires an image");
         if let Some(name) = &self.name {
             check_container_name(name)?;
@@ -437,3 +435,6 @@ fn runtime_path(text: &str) -> Result<std::path::PathBuf, ParseError> {
     };
     found.filter(|path| path.is_file()).ok_or_else(|| ParseError::new("runtime", text, "no such program"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,8 @@ impl Failure {
         anstream::eprintln!("{}", self.text());
     }
 
-    fn text(&self) -> String {
+    /// What [`Failure::print`] writes.
+    pub(crate) fn text(&self) -> String {
         // The one form scripts look for.
         let mut text = match &self.verb {
             _ if self.message.starts_with("No such ") => format!("Error: {}", self.message),

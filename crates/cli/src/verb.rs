@@ -77,12 +77,7 @@ pub(crate) fn usage(entry: &Entry, error: clap::Error) -> Result<u8, Failure> {
     let argument = text(ContextKind::InvalidArg).unwrap_or_default();
     let flag = argument.split([' ', '=']).next().unwrap_or_default();
     let failure = match error.kind() {
-        ErrorKind::UnknownArgument if flag.starts_with('-') => match unsupported::flag(entry.name(), flag) {
-            Some((name, hint)) => Failure::usage(format!("{name} is not supported yet")).hint(hint),
-            None => {
-                Failure::usage(format!("unknown flag: {flag}")).hint(format!("see `knarr {} --help`", entry.name()))
-            }
-        },
+        ErrorKind::UnknownArgument if flag.starts_with('-') => unknown_flag(entry.name(), flag),
         ErrorKind::MissingRequiredArgument => {
             Failure::usage(format!("requires {}", named(&argument))).hint(format!("for example: {}", entry.example))
         }
@@ -97,18 +92,10 @@ pub(crate) fn usage(entry: &Entry, error: clap::Error) -> Result<u8, Failure> {
 }
 
 /// What to say of an option that the command does not have.
-pub(crate) fn unknown_flag(command: &str, flag: &str) -> Failure {
+fn unknown_flag(command: &str, flag: &str) -> Failure {
     match unsupported::flag(command, flag) {
         Some((name, hint)) => Failure::usage(format!("{name} is not supported yet")).hint(hint),
         None => Failure::usage(format!("unknown flag: {flag}")).hint(format!("see `knarr {command} --help`")),
-    }
-}
-
-/// Where the words of a program may look like options, an unknown option in front of them is taken for the first of them.
-pub(crate) fn check_first_word(command: &str, words: &[String]) -> Result<(), Failure> {
-    match words.first() {
-        Some(word) if word.starts_with('-') => Err(unknown_flag(command, word.split('=').next().unwrap_or(word))),
-        _ => Ok(()),
     }
 }
 

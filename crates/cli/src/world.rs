@@ -39,23 +39,23 @@ impl World {
     /// A context to look at records with, for which an ordinary user needs no namespace.
     pub(crate) fn reading(&self) -> Result<Context, Failure> {
         let (caller, nested) = self.caller();
-        let paths = self.paths(&caller)?;
-        let namespace = match (caller.uid, nested) {
-            (0, false) => Namespace::Initial,
-            (0, true) => Namespace::Own,
-            _ => Namespace::Outside,
-        };
-        Ok(Context::open(paths, namespace, gid_max())?)
+        Ok(Context::open(self.paths(&caller)?, namespace(&caller, nested), gid_max())?)
     }
 
     /// A context to touch layers and containers with: an ordinary user becomes root of a user namespace first.
     pub(crate) fn rooted(&self) -> Result<Context, Failure> {
+        let (paths, namespace, gid_max) = self.enter()?;
+        Ok(Context::open(paths, namespace, gid_max)?)
+    }
+
+    /// Where things are, and the namespace we are in after entering one if need be; nothing is opened yet.
+    pub(crate) fn enter(&self) -> Result<(Paths, Namespace, u32), Failure> {
         let (mut caller, nested) = self.caller();
+        let paths = self.paths(&caller)?;
         if caller.uid == 0 {
-            return self.reading_as(caller, nested);
+            return Ok((paths, namespace(&caller, nested), gid_max()));
         }
         caller.name = login_name(caller.uid);
-        let paths = self.paths(&caller)?;
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let path = std::env::split_paths(&variable("PATH").unwrap_or_default()).collect();
         let source = MapSource { subuid: read("/etc/subuid"), subgid: read("/etc/subgid"), path };
@@ -63,12 +63,7 @@ impl World {
         if let Some(note) = entered.note {
             self.note(&note);
         }
-        Ok(Context::open(paths, Namespace::Own, gid_max())?)
-    }
-
-    fn reading_as(&self, caller: Caller, nested: bool) -> Result<Context, Failure> {
-        let namespace = if nested { Namespace::Own } else { Namespace::Initial };
-        Ok(Context::open(self.paths(&caller)?, namespace, gid_max())?)
+        Ok((paths, Namespace::Own, gid_max()))
     }
 
     /// Who called, and whether already in a user namespace.
@@ -111,6 +106,14 @@ impl World {
         for note in context.notes.take() {
             self.note(&note);
         }
+    }
+}
+
+fn namespace(caller: &Caller, nested: bool) -> Namespace {
+    match (caller.uid, nested) {
+        (0, false) => Namespace::Initial,
+        (0, true) => Namespace::Own,
+        _ => Namespace::Outside,
     }
 }
 

@@ -16,6 +16,7 @@ pub mod policy;
 pub mod record;
 pub mod resolve;
 pub mod rootless;
+pub mod system;
 pub mod terminal;
 pub mod userdb;
 pub mod wanted;

@@ -144,13 +144,13 @@ pub fn spec(basis: &Basis) -> Result<Spec, PolicyError> {
         .process(process::process(basis)?)
         .mounts(mounts::mounts(basis))
         .linux(linux::linux(basis)?)
-        .annotations(basis.wanted.annotations.clone().into_iter().collect::<HashMap<_, _>>())
         .build()
         .expect("every field has a default");
-    if !basis.wanted.namespaces.uts_host {
-        spec.set_hostname(Some(hostname(basis)));
-        spec.set_domainname(basis.wanted.domainname.clone());
-    }
+    let own_name = !basis.wanted.namespaces.uts_host;
+    spec.set_hostname(own_name.then(|| hostname(basis)));
+    spec.set_domainname(basis.wanted.domainname.clone());
+    let annotations: HashMap<_, _> = basis.wanted.annotations.clone().into_iter().collect();
+    spec.set_annotations(Some(annotations).filter(|map| !map.is_empty()));
     Ok(spec)
 }
 

@@ -5,7 +5,7 @@ use knarr_engine::wanted::env_file;
 
 use crate::failure::Failure;
 use crate::foreground::{self, End, Streams, check_terminal, detach_keys};
-use crate::verb::{Verb, check_first_word};
+use crate::verb::Verb;
 use crate::world::{World, current_dir};
 
 /// Run a command in a running container.
@@ -39,7 +39,7 @@ pub(crate) struct Exec {
     #[arg(long, short = 'w', value_name = "DIR")]
     workdir: Option<String>,
     /// Container, then command and arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CONTAINER COMMAND")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CONTAINER COMMAND")]
     words: Vec<String>,
 }
 
@@ -50,7 +50,6 @@ impl Verb for Exec {
     const USAGE: &'static str = "knarr exec [OPTIONS] CONTAINER COMMAND [ARG]...";
 
     fn run(self, world: &World) -> Result<u8, Failure> {
-        check_first_word("exec", &self.words)?;
         let interactive = self.interactive && !self.detach;
         check_terminal(interactive, self.tty)?;
         let streams = Streams {
