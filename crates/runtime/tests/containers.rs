@@ -404,6 +404,14 @@ fn a_nested_user_namespace_is_enough() {
 }
 
 #[test]
+fn a_process_joins_from_a_nested_user_namespace() {
+    let Some(mut bundle) = sleeping() else { return };
+    bundle.exec = Some(json!({ "user": {}, "cwd": "/", "env": ["PATH=/bin"], "args": ["cat", "/proc/1/comm"] }));
+    let outcome = bundle.run_by(&["unshare", "-Urm"]);
+    assert_eq!((outcome.stdout.as_str(), outcome.code), ("sleep\n", 0), "{}", outcome.stderr);
+}
+
+#[test]
 fn the_filter_is_on() {
     let rule = json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95 }]);
     check(

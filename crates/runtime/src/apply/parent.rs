@@ -98,10 +98,14 @@ fn clone(plan: &Plan, prepared: &mut Prepared) -> Result<Ready, Error> {
     }
     let mut ours = Some(ours);
     let cloned = clone_child(plan, prepared, flags, (&mut ours, theirs));
-    for (kind, fd) in around.iter().zip(own) {
-        setns(&fd, kind.flag()).failing_with(|| format!("return to our {} namespace", kind.name()))?;
-    }
+    let returned = around.iter().zip(own).try_for_each(|(kind, fd)| {
+        setns(&fd, kind.flag()).failing_with(|| format!("return to our {} namespace", kind.name()))
+    });
     let child = cloned.failing_call(|| "make the container's first process".into())?;
+    if let Err(error) = returned {
+        put_down(&child.pidfd);
+        return Err(error);
+    }
     let socket = ours.ok_or_else(|| Error::Plan(Vec::new()))?;
     Ok(Ready { pid: child.pid, pidfd: child.pidfd, socket, console: None })
 }

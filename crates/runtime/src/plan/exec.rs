@@ -48,15 +48,16 @@ pub fn plan_exec(
     build.finish(process.terminal().unwrap_or(false))
 }
 
-/// A process namespace counts for children only: the parent enters it around the clone. Where the container has a user
-/// namespace of its own the child must join that first, and clones once more.
+/// A process namespace counts for children only: the parent enters it around the clone. Where it could not come back from there
+/// (it stands in a user namespace that does not own its process namespace), or the container has a user namespace of its own to
+/// be joined first, the child clones once more.
 fn join(build: &mut Build<'_>) {
-    let kinds = build.joined.clone();
-    let joins_user = build.joins(Namespace::User);
-    if build.joins(Namespace::Pid) && !joins_user {
+    let joins_pid = build.joins(Namespace::Pid);
+    let clones_twice = joins_pid && (build.joins(Namespace::User) || build.host.user_namespace);
+    if joins_pid && !clones_twice {
         build.around.push(Namespace::Pid);
     }
-    let kinds: Vec<_> = kinds.into_iter().filter(|n| joins_user || *n != Namespace::Pid).collect();
+    let kinds: Vec<_> = build.joined.iter().copied().filter(|n| clones_twice || *n != Namespace::Pid).collect();
     let own_root = kinds.contains(&Namespace::Mount);
     if !kinds.is_empty() {
         build.child.push(Step::JoinContainer { kinds });
@@ -64,11 +65,11 @@ fn join(build: &mut Build<'_>) {
     if !own_root {
         build.child.push(Step::ContainerRoot);
     }
-    if joins_user {
-        if build.joins(Namespace::Pid) {
-            build.child.push(Step::CloneIntoPidNamespace { new: false });
-            build.after_clone.push(ParentStep::AdoptGrandchild);
-        }
+    if clones_twice {
+        build.child.push(Step::CloneIntoPidNamespace { new: false });
+        build.after_clone.push(ParentStep::AdoptGrandchild);
+    }
+    if build.joins(Namespace::User) {
         build.child.push(Step::BecomeRoot);
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! A new user namespace owns the other new ones, so clone3 makes them together. What is joined beside it is entered by the
 //! parent around the clone, while it still has the privileges; so is a process namespace, which only children enter. A
-//! user namespace that is joined comes first, and the new ones after it are made by the child.
+//! user namespace that is joined comes first, and the new ones after it are made by the child. Where the
+//! parent could not come back (its user namespace does not own its process namespace), the child clones once more.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -48,10 +49,13 @@ pub(super) fn begin(build: &mut Build<'_>, linux: &Linux) {
         let made_here = |n: &Namespace| !later.contains(n) && *n != Namespace::Pid;
         let new: Vec<_> = build.new.iter().copied().filter(made_here).collect();
         build.child.extend((!new.is_empty()).then_some(Step::NewNamespaces(new)));
-        if build.own(Namespace::Pid) {
-            build.child.push(Step::CloneIntoPidNamespace { new: build.has_new(Namespace::Pid) });
-            build.after_clone.push(ParentStep::AdoptGrandchild);
-        }
+    }
+    let joined_by_child = build.joins(Namespace::Pid) && !build.around.contains(&Namespace::Pid);
+    if joined_by_child || joins_user && build.has_new(Namespace::Pid) {
+        build.child.push(Step::CloneIntoPidNamespace { new: build.has_new(Namespace::Pid) });
+        build.after_clone.push(ParentStep::AdoptGrandchild);
+    }
+    if joins_user {
         build.child.push(Step::BecomeRoot);
     }
     if build.new_user_namespace() {
