@@ -55,7 +55,17 @@ fn run(wanted: &Wanted) -> Result<u8, Error> {
     }
     let created = create(&plan, Stdio::default())?;
     created.notes().iter().for_each(|note| eprintln!("note: {note}"));
-    let mut running = start(&plan, &wanted.options, created)?;
+    let cgroup = created.cgroup().cloned();
+    let code = start(&plan, &wanted.options, created).and_then(|running| follow(wanted, running));
+    // After a failed start it is gone already.
+    if let Some(cgroup) = cgroup.filter(|cgroup| cgroup.exists()) {
+        cgroup.remove()?;
+    }
+    code.map(|code| code as u8)
+}
+
+/// To the end of the container, or of the process that joins it.
+fn follow(wanted: &Wanted, mut running: Running) -> Result<i32, Error> {
     let console = running.console.take().map(copy_out);
     let code = match &wanted.exec {
         None => running.wait()?.shell_code(),
@@ -69,10 +79,7 @@ fn run(wanted: &Wanted) -> Result<u8, Error> {
         }
     };
     console.into_iter().for_each(|thread| thread.join().expect("copied"));
-    if let Some(cgroup) = running.cgroup.take() {
-        cgroup.remove()?;
-    }
-    Ok(code as u8)
+    Ok(code)
 }
 
 /// Through the socket, as another process would, where the options say so.
