@@ -89,6 +89,10 @@ pub enum Error {
     Usage,
 }
 
+/// The exit code docker and the shells give when the program is missing.
+const EXIT_NOT_FOUND: u8 = 127;
+/// … and when it is there but cannot be executed.
+const EXIT_NOT_EXECUTABLE: u8 = 126;
 /// The exit code of an engine that failed itself.
 const EXIT_OURS: u8 = 125;
 
@@ -136,11 +140,40 @@ impl Error {
 /// The words by which docker tells a missing program from one that cannot be executed, in what runc and crun say.
 fn foreign_exit_code(reason: &str) -> u8 {
     let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    if has(&["executable file not found", "no such file or directory: OCI", "exec: no such file"]) {
-        return 127;
+    let names_the_program = has(&["exec: ", "exec ", "executable file"]);
+    if names_the_program && has(&["not found", "no such file", "No such file"]) {
+        return EXIT_NOT_FOUND;
     }
-    if has(&["permission denied", "exec format error", "is a directory"]) && reason.contains("exec") {
-        return 126;
+    if names_the_program && has(&["ermission denied", "xec format error", "s a directory"]) {
+        return EXIT_NOT_EXECUTABLE;
     }
     EXIT_OURS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(reason: &str, expect: u8) {
+        assert_eq!(foreign_exit_code(reason), expect, "{reason}");
+    }
+
+    #[test]
+    fn a_missing_program_is_127_in_every_runtimes_words() {
+        check("unable to start container process: exec: \"nope\": executable file not found in $PATH", 127);
+        check("error during container init: exec: \"/nope\": stat /nope: no such file or directory", 127);
+        check("executable file `nope` not found in $PATH: No such file or directory: exec failed", 127);
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_executed_is_126() {
+        check("exec: \"/etc/passwd\": permission denied", 126);
+        check("exec /data: exec format error", 126);
+    }
+
+    #[test]
+    fn anything_else_is_125() {
+        check("mounting \"/nowhere\" to rootfs: no such file or directory", 125);
+        check("cgroup: permission denied", 125);
+    }
 }

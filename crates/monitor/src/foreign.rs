@@ -18,6 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use knarr_cgroup::{Directory, Layout, Version};
 use knarr_runtime::{OverlayRoot, RootSource, Stdio};
 use knarr_spec::runtime::Process;
 use knarr_sys::mount::{self, MountPropagationFlags};
@@ -64,7 +65,8 @@ impl Foreign {
         }
         let bundle = self.bundle.as_os_str();
         let made = self.make("create", &["--bundle".as_ref(), bundle], &self.id, stdio, terminal)?;
-        Ok(Made { gate: Some(Gate::Foreign(self.clone())), foreign: Some(self.clone()), ..made })
+        let memory = memory_directory(made.pid);
+        Ok(Made { gate: Some(Gate::Foreign(self.clone())), foreign: Some(self.clone()), memory, ..made })
     }
 
     /// Lets the created container's program run.
@@ -103,7 +105,7 @@ impl Foreign {
         let pid = read_pid(&pid_file)?;
         let pidfd = pidfd::open(pid).map_err(Error::call("open the container's init"))?;
         let console = console.map(Console::receive).transpose()?;
-        Ok(Made { pid, pidfd, console, cgroup: None, gate: None, foreign: None })
+        Ok(Made { pid, pidfd, console, cgroup: None, memory: None, gate: None, foreign: None })
     }
 
     /// Runs the runtime to its end.
@@ -144,17 +146,37 @@ fn run<'a>(words: impl Iterator<Item = &'a &'a OsStr>, stdio: &Stdio) -> std::io
     }
 }
 
-/// The last message of level `error` in the runtime's log.
+/// The last message in the runtime's log: JSON documents, a line each (runc) or spread over several (crun).
 fn reason(log: &Path, status: WaitStatus) -> String {
+    #[derive(serde::Deserialize)]
+    struct Entry {
+        msg: String,
+    }
     let text = read_or_empty(log);
-    let mut messages = text.rsplit(|byte| *byte == b'\n').filter_map(|line| {
-        let line: serde_json::Value = serde_json::from_slice(line).ok()?;
-        Some(line.get("msg")?.as_str()?.trim().to_owned())
-    });
-    messages.next().unwrap_or_else(|| match status.exit_status() {
+    let entries = serde_json::Deserializer::from_slice(&text).into_iter::<Entry>();
+    let last = entries.map_while(Result::ok).last();
+    last.map(|entry| entry.msg.trim().to_owned()).unwrap_or_else(|| match status.exit_status() {
         Some(code) => format!("exit code {code}"),
         None => format!("killed by signal {}", status.terminating_signal().unwrap_or(0)),
     })
+}
+
+/// The memory controller's directory for a process, unless the runtime left it where we are.
+fn memory_directory(pid: u32) -> Option<Directory> {
+    let layout = Layout::discover().ok()?;
+    let hierarchy = layout.hierarchies.into_iter().find(|it| it.controllers.iter().any(|name| name == "memory"))?;
+    let membership = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = membership.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let is_here = match hierarchy.version {
+            Version::V1 => controllers.split(',').any(|name| name == "memory"),
+            Version::V2 => controllers.is_empty(),
+        };
+        is_here.then(|| path.trim_start_matches('/'))
+    })?;
+    let is_ours = Path::new(path) == hierarchy.own;
+    let (version, controllers) = (hierarchy.version, hierarchy.controllers);
+    (!is_ours).then(|| Directory { version, controllers, path: hierarchy.mount_point.join(path) })
 }
 
 /// In a mount namespace of our own: nothing is mounted as the host sees it, and nothing stays when we are killed.

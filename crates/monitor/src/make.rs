@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use knarr_cgroup::Cgroup;
+use knarr_cgroup::{Cgroup, Directory};
 use knarr_runtime::{CreateOptions, Created, ExecTarget, Host, RootSource, Stdio};
 use knarr_spec::runtime::{LinuxSeccomp, Spec};
 use serde::Deserialize;
@@ -35,6 +35,8 @@ pub(crate) struct Made {
     pub(crate) cgroup: Option<Cgroup>,
     /// `None`: it runs already.
     pub(crate) gate: Option<Gate>,
+    /// Where the kernel counts its deaths for lack of memory.
+    pub(crate) memory: Option<Directory>,
     /// Who has to delete it.
     pub(crate) foreign: Option<Foreign>,
 }
@@ -68,10 +70,7 @@ impl Maker {
         match self {
             Maker::Own(options) => create(options, stdio),
             Maker::Foreign(foreign, root) => foreign.create(root, stdio, terminal),
-            Maker::Join(config) => match &config.runtime {
-                None => join(config, stdio),
-                Some(program) => Foreign::of_session(program, config).exec(&config.process, stdio, terminal),
-            },
+            Maker::Join(config) => join(config, stdio, terminal),
         }
     }
 }
@@ -87,6 +86,7 @@ fn create(options: &CreateOptions, stdio: Stdio) -> Result<Made, Error> {
         pidfd,
         console: created.take_console(),
         cgroup: created.cgroup().cloned(),
+        memory: created.cgroup().and_then(|cgroup| cgroup.directory("memory")).cloned(),
         gate: Some(Gate::Own(Box::new(created))),
         foreign: None,
     })
@@ -104,10 +104,13 @@ struct LinuxPart {
     seccomp: Option<LinuxSeccomp>,
 }
 
-fn join(config: &ExecConfig, stdio: Stdio) -> Result<Made, Error> {
+fn join(config: &ExecConfig, stdio: Stdio, terminal: bool) -> Result<Made, Error> {
     let state = read_state(&config.container_run_dir, &config.bundle)?;
     if state.status != Status::Running {
         return Err(Error::NotRunning { id: config.container.clone() });
+    }
+    if let Some(program) = &config.runtime {
+        return Foreign::of_session(program, config).exec(&config.process, stdio, terminal);
     }
     let part: SpecPart = load(&config.bundle.join("config.json"))?;
     let target = ExecTarget {
@@ -123,6 +126,7 @@ fn join(config: &ExecConfig, stdio: Stdio) -> Result<Made, Error> {
         pidfd: running.pidfd,
         console: running.console,
         cgroup: None,
+        memory: None,
         gate: None,
         foreign: None,
     })

@@ -41,9 +41,9 @@ impl Supervisor {
     }
 
     fn adopt(&mut self, made: Made) -> Result<(), Error> {
-        let Made { pid, pidfd, console, cgroup, gate, foreign } = made;
+        let Made { pid, pidfd, console, cgroup, memory, gate, foreign } = made;
         self.record.made(pid, cgroup.as_ref());
-        (self.cgroup, self.foreign, self.phase) = (cgroup, foreign, Phase::Waiting(gate));
+        (self.cgroup, self.memory, self.foreign, self.phase) = (cgroup, memory, foreign, Phase::Waiting(gate));
         self.child = Some(Child { pid, pidfd });
         if let Some(console) = console {
             self.adopt_terminal(console).map_err(Error::call("set up the terminal"))?;

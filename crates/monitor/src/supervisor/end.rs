@@ -59,8 +59,7 @@ impl Supervisor {
     }
 
     fn was_oom_killed(&self) -> bool {
-        let memory = self.cgroup.as_ref().and_then(|cgroup| cgroup.directory("memory"));
-        memory.and_then(oom_kills).is_some_and(|kills| kills > 0)
+        self.memory.as_ref().and_then(oom_kills).is_some_and(|kills| kills > 0)
     }
 
     /// Socket, processes that outlived their init (without a process namespace of their own), control group, lock.

@@ -23,7 +23,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use knarr_cgroup::Cgroup;
+use knarr_cgroup::{Cgroup, Directory};
 use knarr_sys::signalfd::SignalFd;
 
 use crate::log::LogWriter;
@@ -100,6 +100,7 @@ struct Supervisor {
     phase: Phase,
     child: Option<Child>,
     cgroup: Option<Cgroup>,
+    memory: Option<Directory>,
     foreign: Option<Foreign>,
     /// The pipes' ends; with a terminal its master stands for standard output.
     stdout: Option<OwnedFd>,
@@ -136,6 +137,7 @@ pub(crate) fn supervise(task: Task, launcher: Option<OwnedFd>) -> Result<bool, E
         phase: Phase::Waiting(None),
         child: None,
         cgroup: None,
+        memory: None,
         foreign: None,
         stdout: None,
         stderr: None,

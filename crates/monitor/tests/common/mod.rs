@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use knarr_monitor::protocol::{Attach, Exit};
 use knarr_monitor::{Client, Event, Job, LogConfig, MonitorConfig, State, StdinMode, read_state};
 use knarr_runtime::CreateOptions;
+use knarr_sys::ofd_lock;
 use tempfile::TempDir;
 
 /// An example of this crate, which `cargo test -p knarr-monitor` builds beside the tests.
@@ -110,14 +111,23 @@ impl Place {
 }
 
 impl Drop for Place {
-    /// Whatever a failed test left running.
+    /// Whatever a test left running. The monitor then cleans up after it, unless it does not get to that.
     fn drop(&mut self) {
-        let state = self.state();
-        for pid in [state.pid, state.monitor_pid] {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid as i32) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        kill(self.state().pid);
+        for _ in 0..400 {
+            // The lock falls last, when nothing of the container is left.
+            if !fs::File::open(self.run_dir().join("lock")).is_ok_and(|lock| ofd_lock::is_locked(lock).unwrap()) {
+                return;
             }
+            std::thread::sleep(std::time::Duration::from_millis(5));
         }
+        kill(self.state().monitor_pid);
+    }
+}
+
+fn kill(pid: u32) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid as i32) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }
 
