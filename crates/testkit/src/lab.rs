@@ -69,7 +69,7 @@ impl Lab {
     /// The program under test with this lab's directories, ready for arguments.
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.kit.join("knarr"));
-        command.arg("--root").arg(self.path("state")).arg("--run").arg(self.path("run"));
+        command.arg("--root").arg(self.path("state")).arg("--runroot").arg(self.path("run"));
         command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("HOME", self.path("home")).env("XDG_RUNTIME_DIR", self.path("xdg")).env("TERM", "dumb");
         command.env("KNARR_E2E", &self.directory).current_dir(&self.directory).stdin(Stdio::null());

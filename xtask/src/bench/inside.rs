@@ -127,7 +127,7 @@ fn tool(name: &str, prefix: &[&str], run_options: &'static [&'static str]) -> To
 
 fn knarr(kit: &Path) -> Tool {
     let (program, state) = (kit.join("knarr").display().to_string(), kit.join("bench-knarr").display().to_string());
-    tool("knarr", &[&program, "--root", &state, "--run", "/run/knarr"], &[])
+    tool("knarr", &[&program, "--root", &state, "--runroot", "/run/knarr"], &[])
 }
 
 fn podman(kit: &Path) -> Tool {

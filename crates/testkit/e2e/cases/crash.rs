@@ -185,7 +185,7 @@ fn a_full_disk_is_a_sentence_and_is_recovered_from(lab: &Lab) {
     let archive = lab.path("big.tar").display().to_string();
     big_image().save(&lab.path("big.tar"), "big:latest").expect("written");
     let knarr = format!(
-        "{} --root {} --run {}",
+        "{} --root {} --runroot {}",
         lab.kit.join("knarr").display(),
         lab.path("state").display(),
         lab.path("run").display()
