@@ -101,7 +101,7 @@ fn ps_filters(lab: &Lab) {
 
 fn inspect_has_the_fields_scripts_read(lab: &Lab) {
     lab.load("configured");
-    lab.knarr(["run", "--name", "boat", "-m", "64m", "-e", "A=b", "configured", "exit", "4"]);
+    lab.knarr(["run", "--name", "boat", "--hostname", "drakkar", "-e", "A=b", "configured", "exit", "4"]);
     let seen = lab.inspect("boat");
     assert_eq!(seen["Name"], "/boat");
     assert_eq!(seen["State"]["Status"], "exited");
@@ -117,7 +117,8 @@ fn inspect_has_the_fields_scripts_read(lab: &Lab) {
             .as_array()
             .is_some_and(|env| env.contains(&"A=b".into()) && env.contains(&"CARGO=wool".into()))
     );
-    assert_eq!(seen["HostConfig"]["Memory"], 64 << 20);
+    assert_eq!(seen["Config"]["Hostname"], "drakkar");
+    assert_eq!(seen["HostConfig"]["Memory"], 0);
     assert!(seen["Image"].as_str().is_some_and(|id| id.starts_with("sha256:")));
     assert!(seen["Created"].as_str().is_some_and(|time| time.ends_with('Z')));
     assert!(seen["State"]["StartedAt"].as_str() <= seen["State"]["FinishedAt"].as_str());
