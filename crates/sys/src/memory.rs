@@ -30,7 +30,9 @@ extern "C" fn forget_object(info: *mut libc::dl_phdr_info, _: usize, _: *mut c_v
     for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
         forget_pages(base + header.p_vaddr, header.p_memsz);
     }
-    0
+    // The first object is the program; what follows is the vDSO, which is no file, and may be linked to addresses that
+    // only make sense wrapped around (user-mode Linux). A value other than 0 ends the walk.
+    1
 }
 
 /// The whole pages of a range that maps an unchanged file.
