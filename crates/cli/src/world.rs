@@ -176,7 +176,10 @@ fn network(tls_verify: Option<bool>) -> Network {
     let path = variable("PATH").unwrap_or_default();
     let helper_dirs = std::env::split_paths(&path).collect();
     let auth = AuthConfig { explicit: None, files: auth_files(), helper_dirs };
-    let certificate_dirs = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from).to_vec();
+    let home = variable("HOME").map(PathBuf::from);
+    let own = home.iter().flat_map(|home| [home.join(".config/containers/certs.d"), home.join(".docker/certs.d")]);
+    let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+    let certificate_dirs = own.chain(system).collect();
     Network { auth, certificate_dirs, tls_verify, proxies, ..Network::default() }
 }
 

@@ -3,12 +3,15 @@
 //! Law: passes every signal on to the program, reaps whatever is orphaned to it, and ends with the program's own code.
 //! Not here: anything about containers; it would do the same for any process tree.
 
-use std::ffi::OsString;
-use std::io::ErrorKind;
-use std::process::{Command, ExitCode};
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-use knarr_sys::poll;
+use knarr_sys::posix_spawn::{Program, spawn};
 use knarr_sys::signalfd::SignalFd;
+use knarr_sys::{Errno, poll};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 
 /// Signals that mean this process alone: they are raised by a fault, stop a job, or cannot be caught.
@@ -35,16 +38,35 @@ pub fn init_applet(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(125);
         }
     };
-    match Command::new(program).args(rest).spawn() {
-        Ok(child) => match Pid::from_raw(child.id().cast_signed()) {
-            Some(pid) => attend(pid, &signals),
-            None => ExitCode::from(125),
-        },
-        Err(error) => {
-            eprintln!("knarr init: exec {}: {error}", program.display());
-            ExitCode::from(if error.kind() == ErrorKind::NotFound { 127 } else { 126 })
+    match start(program, rest) {
+        Ok(pid) => attend(pid, &signals),
+        Err(errno) => {
+            eprintln!("knarr init: exec {}: {}", program.display(), std::io::Error::from(errno));
+            ExitCode::from(if errno == Errno::NOENT { 127 } else { 126 })
         }
     }
+}
+
+/// Starts the program with no signal blocked: the ones we read from a descriptor are blocked for us alone.
+fn start(program: &OsStr, rest: &[OsString]) -> Result<Pid, Errno> {
+    let text = |word: &OsStr| CString::new(word.as_bytes()).map_err(|_| Errno::INVAL);
+    let path = text(find(program).as_os_str())?;
+    let words = std::iter::once(program).chain(rest.iter().map(OsString::as_os_str)).map(text);
+    let words = words.collect::<Result<Vec<CString>, Errno>>()?;
+    let args: Vec<&CStr> = words.iter().map(CString::as_c_str).collect();
+    spawn(&Program { path: &path, args: &args, fds: &[] }).map_err(|error| error.errno)
+}
+
+/// The program as execvp(3) finds it; what is nowhere keeps its name, for the error.
+fn find(program: &OsStr) -> PathBuf {
+    let executable =
+        |path: &PathBuf| path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
+    let named = PathBuf::from(program);
+    if program.as_bytes().contains(&b'/') {
+        return named;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(executable).unwrap_or(named)
 }
 
 fn attend(program: Pid, signals: &SignalFd) -> ExitCode {

@@ -71,9 +71,6 @@ impl Verb for Images {
         if let Some(name) = &self.name {
             rows.retain(|row| named(row, name));
         }
-        if self.quiet {
-            rows.dedup_by(|a, b| a["ID"] == b["ID"]);
-        }
         let columns = if self.digests { &IMAGES_WITH_DIGESTS } else { &IMAGES };
         print(&render(columns, self.format.as_deref(), self.quiet, &rows)?)?;
         Ok(0)

@@ -115,11 +115,12 @@ fn label(entry: &Descriptor) -> Option<String> {
     annotation(entry, REF_NAME).or_else(|| annotation(entry, FULL_NAME)).map(str::to_owned)
 }
 
-/// A name that names a registry; `latest` or `v1` alone name nothing.
+/// A name with a registry or with a tag, as skopeo and podman write it; `latest` or `v1` alone name nothing.
 fn full_reference(name: &str) -> Option<Reference> {
-    let (first, _) = name.split_once('/')?;
-    let has_registry = first.contains(['.', ':']) || first == "localhost";
-    name.parse().ok().filter(|_| has_registry)
+    let has_tag = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    let has_registry =
+        name.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost");
+    name.parse().ok().filter(|_| has_registry || has_tag)
 }
 
 fn index(members: &dyn Members) -> Result<Index, Problem> {

@@ -15,6 +15,7 @@ use super::patience::patiently;
 use crate::auth::Credentials;
 use crate::auth::challenge::{self, Challenge};
 use crate::auth::token::Asked;
+use crate::error::Part;
 use crate::http::{Answer, Http, Request, Trust, is_loopback};
 use crate::origin::{Document, check_content, digest_as};
 use crate::{Problem, limits, registries};
@@ -72,7 +73,8 @@ impl<'a> Endpoint<'a> {
             let answer = self.checked(answer, Some(reference))?;
             let header = answer.header("docker-content-digest").map(str::to_owned);
             let content_type = answer.header("content-type").map(bare_media_type);
-            let bytes = answer.document(MANIFEST_BYTES_MAX)?;
+            let read = answer.document(MANIFEST_BYTES_MAX);
+            let bytes = read.map_err(|problem| problem.of(Part::Manifest(reference.to_owned())))?;
             check_header(header.as_deref(), &bytes)?;
             Ok((bytes, content_type))
         })

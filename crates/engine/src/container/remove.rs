@@ -28,7 +28,7 @@ pub fn remove(context: &Context, text: &str, options: RemoveOptions) -> Result<(
             return Err(Error::Running { verb: "remove", gerund: "removing", name });
         }
         if let Some(mut client) = attach::client(context, &container.record.id)? {
-            stop::kill_now(&mut client, text)?;
+            stop::kill_now(context, &container.record.id, &mut client, text)?;
         }
     }
     forget(context, &container.record, options.volumes)

@@ -30,16 +30,16 @@ pub fn stop(context: &Context, text: &str, options: &StopOptions) -> Result<Cont
     client.signal(signal.unwrap_or(effective.stop_signal) as u32)?;
     let seconds = options.timeout_s.unwrap_or(effective.stop_timeout_s.into());
     let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
-    if wait::ended_within(&mut client, patience)?.is_none() {
-        kill_now(&mut client, text)?;
+    if wait::ended_within(context, &container.record.id, &mut client, patience)?.is_none() {
+        kill_now(context, &container.record.id, &mut client, text)?;
     }
     Ok(container)
 }
 
 /// SIGKILL, and its effect.
-pub(super) fn kill_now(client: &mut knarr_monitor::Client, name: &str) -> Result<()> {
+pub(super) fn kill_now(context: &Context, id: &str, client: &mut knarr_monitor::Client, name: &str) -> Result<()> {
     client.signal(SIGKILL)?;
-    match wait::ended_within(client, Some(KILL_PATIENCE))? {
+    match wait::ended_within(context, id, client, Some(KILL_PATIENCE))? {
         Some(_) => Ok(()),
         None => Err(Error::WillNotDie { name: name.to_owned(), seconds: KILL_PATIENCE.as_secs() }),
     }

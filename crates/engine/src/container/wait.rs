@@ -11,7 +11,7 @@ use crate::{Context, Result};
 pub fn wait(context: &Context, text: &str) -> Result<u8> {
     let container = find(context, text)?;
     if let Some(mut client) = attach::client(context, &container.record.id)?
-        && let Some(code) = ended_within(&mut client, None)?
+        && let Some(code) = ended_within(context, &container.record.id, &mut client, None)?
     {
         return Ok(code);
     }
@@ -19,11 +19,13 @@ pub fn wait(context: &Context, text: &str) -> Result<u8> {
     Ok(if state.status == Status::Exited { state.exit_code } else { 0 })
 }
 
-/// Waits up to `timeout` for the end; the exit code, or `None` when the time is over. A monitor that vanishes has ended with 137: its container is
-/// killed with it.
-pub(super) fn ended_within(client: &mut Client, timeout: Option<Duration>) -> Result<Option<u8>> {
-    /// 128 + SIGKILL.
-    const KILLED: u8 = 137;
+/// Waits up to `timeout` for the end; the exit code, or `None` when the time is over.
+pub(super) fn ended_within(
+    context: &Context,
+    id: &str,
+    client: &mut Client,
+    timeout: Option<Duration>,
+) -> Result<Option<u8>> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -35,8 +37,27 @@ pub(super) fn ended_within(client: &mut Client, timeout: Option<Duration>) -> Re
             Ok(Some(Event::Exited(exit))) => return Ok(Some(exit.code)),
             Ok(Some(Event::Failed(failure))) => return Err(MonitorError::Remote(failure).into()),
             Ok(_) => {}
-            Err(MonitorError::Lost) => return Ok(Some(KILLED)),
+            Err(MonitorError::Lost) => return code_on_record(context, id).map(Some),
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// The exit code after the monitor hung up: what it wrote down, once it is gone. A container removed meanwhile, or whose
+/// monitor was killed, was killed with it.
+fn code_on_record(context: &Context, id: &str) -> Result<u8> {
+    /// 128 + SIGKILL.
+    const KILLED: u8 = 137;
+    let state = || find(context, id).map(|container| container.state);
+    let mut last = match state() {
+        Ok(state) => state,
+        Err(_) => return Ok(KILLED),
+    };
+    if last.status != Status::Exited
+        && let Ok(monitor) = knarr_sys::pidfd::open(last.monitor_pid)
+    {
+        let _ = knarr_sys::pidfd::ended_within(&monitor, None);
+        last = state().unwrap_or(last);
+    }
+    Ok(if last.status == Status::Exited { last.exit_code } else { KILLED })
 }

@@ -51,6 +51,9 @@ fn clone_path(source: &CStr, recursive: bool) -> Result<OwnedFd, Trouble> {
 
 fn place_bind(root: &Root, step: &MountStep, made: BorrowedFd<'_>) -> Result<(), Trouble> {
     let target = target(root, step, file_type(made)? == FileType::Directory)?;
+    if step.on_proc {
+        procfs::check(made).map_err(|errno| Trouble::new(errno, "the source, which is no procfs"))?;
+    }
     mount::attach(made, target.as_fd())?;
     change(made, step)
 }

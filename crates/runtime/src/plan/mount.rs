@@ -138,6 +138,8 @@ pub struct MountStep {
     pub propagation: Vec<(u64, bool)>,
     /// The target may lie in procfs.
     pub in_proc: bool,
+    /// The target is `/proc`: only procfs may stand there (CVE-2019-16884).
+    pub on_proc: bool,
     /// The target must be a real directory, not a link (`/proc`, `/sys`).
     pub no_link: bool,
     /// The options as given, for the reader.
@@ -272,6 +274,7 @@ pub(super) fn plan(build: &mut Build<'_>, index: usize, mount: &Mount) {
     let seal = seal_later(&kind, &path, &mut parsed);
     let on_proc = path == "proc" && (fstype == "proc" || parsed.bind.is_some());
     let step = MountStep {
+        on_proc,
         in_proc: on_proc || PROC_TARGETS.contains(&path.as_str()),
         no_link: matches!(fstype, "proc" | "sysfs") && matches!(path.as_str(), "proc" | "sys"),
         target: target.clone(),
