@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use knarr_monitor::{LogConfig, MonitorConfig, StdinMode};
 use knarr_runtime::{CgroupChoice, CreateOptions, OverlayRoot, RootSource};
-use knarr_spec::runtime::Spec;
+use knarr_spec::runtime::{Process, Spec};
 use knarr_store::RootMounts;
 
 use crate::policy::{hostname_file, hosts_file, resolv_conf};
@@ -26,10 +26,16 @@ pub(super) fn write_config(dir: &Path, spec: &Spec) -> Result<()> {
     write(&path, &bytes)
 }
 
-pub(super) fn read_config(dir: &Path) -> Result<Spec> {
+/// The process of a container's document, and nothing else of it: most of the document is its seccomp profile.
+pub(super) fn read_process(dir: &Path) -> Result<Process> {
+    #[derive(serde::Deserialize)]
+    struct OnlyProcess {
+        process: Process,
+    }
     let path = dir.join("config.json");
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    serde_json::from_slice(&bytes).map_err(|source| Error::Document { path, source })
+    let document: OnlyProcess = serde_json::from_slice(&bytes).map_err(|source| Error::Document { path, source })?;
+    Ok(document.process)
 }
 
 /// The three files. Written at each start, because the host's resolver may have changed.

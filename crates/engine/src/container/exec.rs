@@ -58,8 +58,7 @@ pub fn exec(context: &Context, text: &str, wanted: &ExecWanted) -> Result<ExecSe
         rootless::join_namespace(container.state.monitor_pid)?;
     }
     let bundle = context.paths.container(&record.id);
-    let spec = bundle::read_config(&bundle)?;
-    let base = spec.process().as_ref().ok_or_else(|| Error::NotRunning(record.id.clone()))?;
+    let base = bundle::read_process(&bundle)?;
     let changes = ExecChanges {
         terminal: wanted.terminal,
         user: wanted.user.as_deref().map(|user| user_inside(container.state.pid, user)).transpose()?,
@@ -76,7 +75,7 @@ pub fn exec(context: &Context, text: &str, wanted: &ExecWanted) -> Result<ExecSe
         container: record.id.clone(),
         bundle,
         container_run_dir,
-        process: exec_process(base, wanted.args.clone(), &changes),
+        process: exec_process(&base, wanted.args.clone(), &changes),
         stdin: if wanted.interactive { StdinMode::Once } else { StdinMode::Closed },
         runtime: container.options.wanted.runtime.clone(),
         remove_session: wanted.detach,

@@ -40,7 +40,14 @@ pub fn ensure(context: &Context, here: Option<ImageRecord>) -> Result<ImageRecor
     let stamp = format!("{}-{}-{}", metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     match here {
         Some(image) if image.config.config.labels.get(LABEL) == Some(&stamp) => Ok(image),
-        _ => make(context, exe, &stamp),
+        old => {
+            let made = make(context, exe, &stamp)?;
+            // The image of a former binary goes, unless it has another name or a container.
+            if let Some(old) = old.filter(|old| old.id != made.id && old.names.len() == 1) {
+                let _ = context.store.remove_image(old.id.as_str(), false);
+            }
+            Ok(made)
+        }
     }
 }
 
