@@ -20,13 +20,21 @@ struct Named {
     name: String,
 }
 
-/// Builds program `bin` of `package` and returns its path.
-pub fn program(package: &str, bin: &str, profile: &str) -> Outcome<PathBuf> {
+/// Builds programs, each given as `(package, program)`, in one go, so that what they share is built once; returns their
+/// paths in the same order.
+pub fn programs(wanted: &[(&str, &str)], profile: &str) -> Outcome<Vec<PathBuf>> {
     let mut command = shell::cargo();
-    command.args(["build", "--package", package, "--bin", bin, "--profile", profile]);
-    let text = shell::output(command.arg("--message-format=json-render-diagnostics"))?;
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    let named = |message: &Message| message.target.as_ref().is_some_and(|target| target.name == bin);
-    let path = messages.filter(named).find_map(|message| message.executable);
-    Ok(path.ok_or_else(|| format!("cargo build --package {package}: it made no program {bin}"))?)
+    command.args(["build", "--profile", profile, "--message-format=json-render-diagnostics"]);
+    for (package, bin) in wanted {
+        command.args(["--package", package, "--bin", bin]);
+    }
+    let text = shell::output(&mut command)?;
+    let messages: Vec<Message> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    wanted.iter().map(|(_, bin)| find(&messages, bin)).collect()
+}
+
+fn find(messages: &[Message], bin: &str) -> Outcome<PathBuf> {
+    let named = |message: &&Message| message.target.as_ref().is_some_and(|target| target.name == bin);
+    let path = messages.iter().filter(named).find_map(|message| message.executable.clone());
+    Ok(path.ok_or_else(|| format!("cargo build made no program {bin}"))?)
 }

@@ -7,7 +7,7 @@ const BINARY_BYTES_MAX: u64 = 10 << 20;
 
 /// Builds with the release profile (fat LTO, one codegen unit) and prints path and size.
 pub fn run() -> Outcome {
-    let path = cargo::program("knarr", "knarr", "release")?;
+    let path = cargo::programs(&[("knarr", "knarr")], "release")?.remove(0);
     let bytes = std::fs::metadata(&path)?.len();
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     println!("{}: {:.2} MiB of at most {:.0}", path.display(), mib(bytes), mib(BINARY_BYTES_MAX));

@@ -35,10 +35,10 @@ impl Kit {
         fs::create_dir_all(&directory)?;
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
         let kit = Kit { directory };
-        for (package, bin, profile) in
-            [("knarr", "knarr", profile), ("knarr-probe", "probe", cargo::FAST), ("knarr-testkit", "e2e", "dev")]
-        {
-            fs::copy(cargo::program(package, bin, profile)?, kit.directory.join(bin))?;
+        let product = cargo::programs(&[("knarr", "knarr"), ("knarr-probe", "probe")], profile)?;
+        let tests = cargo::programs(&[("knarr-testkit", "e2e")], "dev")?;
+        for program in product.iter().chain(&tests) {
+            fs::copy(program, kit.directory.join(program.file_name().ok_or("a program without a name")?))?;
         }
         let cache = Workspace::load()?.target_directory.join("e2e-cache");
         shell::run(Command::new(kit.program()).arg("prepare").arg(&kit.directory).arg(cache))?;
@@ -108,19 +108,17 @@ fn ids_of_user() -> Option<(u32, u32)> {
 fn read(mut command: Command) -> Outcome<Tally> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let out = child.stdout.take().ok_or("no output")?;
-    let tally = tally(out, 1, |_| true)?;
+    let tally = tally(out, 1, |line| println!("{line}"))?;
     child.wait()?;
     Ok(tally)
 }
 
-/// Counts the lines of `runs` runs, printing those `show` agrees to.
-pub fn tally(out: impl Read, runs: usize, show: impl Fn(&str) -> bool) -> Outcome<Tally> {
+/// Counts the lines of `runs` runs, handing each to `show`.
+pub fn tally(out: impl Read, runs: usize, mut show: impl FnMut(&str)) -> Outcome<Tally> {
     let (mut tally, mut done) = (Tally::default(), 0);
     for line in BufReader::new(out).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).trim_end().to_string();
-        if show(&line) {
-            println!("{line}");
-        }
+        show(&line);
         done += usize::from(line == "done");
         count(&line, &mut tally);
     }
@@ -152,14 +150,13 @@ mod tests {
 
     #[test]
     fn each_kind_of_line_is_counted() {
-        let tally =
-            tally("ok a\nFAILED b\n    why\nskipped (no (real) root) c\ndone\n".as_bytes(), 1, |_| false).unwrap();
+        let tally = tally("ok a\nFAILED b\n    why\nskipped (no (real) root) c\ndone\n".as_bytes(), 1, |_| ()).unwrap();
         assert_eq!((tally.passed, tally.failed.len()), (1, 1));
         assert_eq!(tally.skipped, [("c".to_string(), "no (real) root".to_string())]);
     }
 
     #[test]
     fn a_run_that_stops_halfway_is_a_failure() {
-        assert_eq!(tally("ok a\ndone\n".as_bytes(), 2, |_| false).unwrap().failed.len(), 1);
+        assert_eq!(tally("ok a\ndone\n".as_bytes(), 2, |_| ()).unwrap().failed.len(), 1);
     }
 }

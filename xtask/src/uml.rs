@@ -12,7 +12,7 @@ use crate::tally::Tally;
 use crate::{Outcome, shell};
 
 /// Longest wall time for a boot and all tests, in seconds; the kernel is killed after it.
-const BOOT_SECONDS_MAX: u32 = 1800;
+const BOOT_SECONDS_MAX: u32 = 2700;
 
 /// Memory of the virtual machine.
 const MEMORY: &str = "2G";
@@ -21,13 +21,15 @@ const MEMORY: &str = "2G";
 /// lack the extended attributes of users, which tmpfs has since Linux 6.6.
 const DISK: &str = "8G";
 
-/// Boots, runs the tests as root and as an ordinary user with a delegated cgroup, and counts.
-pub fn run(kit: &Kit, filter: &[&str]) -> Outcome<Tally> {
+/// Boots, runs the tests as root and as an ordinary user with a delegated cgroup, and counts; also what was said, because
+/// this runs beside other tests.
+pub fn run(kit: &Kit, filter: &[&str]) -> Outcome<(Tally, String)> {
     if !present("/usr/bin/linux.uml") || !present("/sbin/modprobe") {
-        return Ok(Tally::missing("uml: all", "user-mode-linux or kmod is not installed"));
+        return Ok((Tally::missing("uml: all", "user-mode-linux or kmod is not installed"), String::new()));
     }
     if !shell::is_root() {
-        return Ok(Tally::missing("uml: all", "not root, so the kernel inside would not be either"));
+        let why = "not root, so the kernel inside would not be either";
+        return Ok((Tally::missing("uml: all", why), String::new()));
     }
     let (uid, gid) = end_to_end::make_user()?;
     let init = kit.directory.join("uml-init");
@@ -43,9 +45,11 @@ pub fn run(kit: &Kit, filter: &[&str]) -> Outcome<Tally> {
     command.arg(format!("ubd0={}", disk.display()));
     command.arg(format!("init={}", init.display())).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn()?;
-    let tally = end_to_end::tally(child.stdout.take().ok_or("no console")?, 2, is_ours)?;
+    let mut said = String::new();
+    let listen = |line: &str| said += &is_ours(line).then(|| format!("{line}\n")).unwrap_or_default();
+    let tally = end_to_end::tally(child.stdout.take().ok_or("no console")?, 2, listen)?;
     child.wait()?;
-    Ok(tally.under("uml"))
+    Ok((tally.under("uml"), said))
 }
 
 /// Lines of the test program, between those of the kernel.
