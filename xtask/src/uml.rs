@@ -46,7 +46,11 @@ pub fn run(kit: &Kit, filter: &[&str]) -> Outcome<(Tally, String)> {
     command.arg(format!("init={}", init.display())).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn()?;
     let mut said = String::new();
-    let listen = |line: &str| said += &is_ours(line).then(|| format!("{line}\n")).unwrap_or_default();
+    let listen = |line: &str| {
+        if is_ours(line) {
+            said += &format!("{line}\n");
+        }
+    };
     let tally = end_to_end::tally(child.stdout.take().ok_or("no console")?, 2, listen)?;
     child.wait()?;
     Ok((tally.under("uml"), said))

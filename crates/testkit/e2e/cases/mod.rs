@@ -20,6 +20,7 @@ macro_rules! cases {
 mod config;
 mod crash;
 mod dry_run;
+mod escape;
 mod exec;
 mod exit_codes;
 mod hostile;
@@ -34,6 +35,7 @@ mod mounts;
 mod pull;
 mod runtimes;
 mod stdio;
+mod terminal;
 mod users;
 
 /// All of them, in the order they run: what everything else rests on first.
@@ -43,6 +45,7 @@ pub fn all() -> &'static [Case] {
             images::CASES,
             exit_codes::CASES,
             stdio::CASES,
+            terminal::CASES,
             config::CASES,
             users::CASES,
             isolation::CASES,
@@ -56,6 +59,7 @@ pub fn all() -> &'static [Case] {
             dry_run::CASES,
             runtimes::CASES,
             pull::CASES,
+            escape::CASES,
             hostile::CASES,
             crash::CASES,
         ]
