@@ -35,6 +35,10 @@ impl Supervisor {
             self.record.log_loss(log.loss());
         }
         let exit = Exit { oom_killed: self.was_oom_killed(), ..exit };
+        // A foreign runtime keeps its state in our run directory, which whoever hears of the end may remove at once.
+        if let Some(foreign) = self.foreign.take() {
+            foreign.delete();
+        }
         self.tell_end(exit);
         self.remove_traces();
         self.serve_last_clients()?;
@@ -66,9 +70,6 @@ impl Supervisor {
     fn remove_traces(&mut self) {
         if self.listener.take().is_some() {
             let _ = fs::remove_file(self.task.run_dir.join("attach.sock"));
-        }
-        if let Some(foreign) = self.foreign.take() {
-            foreign.delete();
         }
         if let Some(cgroup) = self.cgroup.take()
             && !self.task.is_exec()
