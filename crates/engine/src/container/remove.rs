@@ -45,6 +45,7 @@ pub fn after_exit(context: &Context, id: &str) -> Result<()> {
 
 fn forget(context: &Context, record: &ContainerRecord, volumes: bool) -> Result<()> {
     context.store.remove_container(&record.id)?;
+    remove_cgroup(context, &record.id);
     context.store.remove_snapshot(&record.id)?;
     remove_dir(&context.paths.container_run(&record.id))?;
     remove_dir(&context.paths.container(&record.id))?;
@@ -52,6 +53,15 @@ fn forget(context: &Context, record: &ContainerRecord, volumes: bool) -> Result<
         remove_anonymous(context, name)?;
     }
     Ok(())
+}
+
+/// A monitor removes its container's control group at the end; one that was killed left it. What cannot be removed now is empty and
+/// does no harm.
+fn remove_cgroup(context: &Context, id: &str) {
+    let state = knarr_monitor::read_state(&context.paths.container_run(id), &context.paths.container(id));
+    if let Some(cgroup) = state.ok().filter(|state| state.finished_at.is_none()).and_then(|state| state.cgroup) {
+        let _ = cgroup.remove();
+    }
 }
 
 fn remove_anonymous(context: &Context, name: &str) -> Result<()> {

@@ -7,7 +7,7 @@ use crate::record::Container;
 use crate::wanted::parse_signal;
 use crate::{Context, Error, Result};
 
-const SIGKILL: u32 = 9;
+pub(super) const SIGKILL: u32 = 9;
 
 /// How long the kernel may take to end a killed process before we report it.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
