@@ -13,7 +13,9 @@ use crate::{Outcome, shell};
 pub fn run(filter: &[&str]) -> Outcome<Tally> {
     let (reader, writer) = pipe()?;
     let mut command = shell::cargo();
-    command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast", "--", "--show-output"]);
+    // Examples are the programs that some tests run.
+    command.args(["test", "--workspace", "--lib", "--bins", "--examples", "--tests", "--no-fail-fast"]);
+    command.args(["--", "--show-output"]);
     let mut child = command.args(filter).stderr(writer.try_clone()?).stdout(writer).spawn()?;
     drop(command);
     let mut reading = Reading::default();
