@@ -72,7 +72,7 @@ fn the_binary_cannot_be_written_through_process_one(lab: &Lab) {
     let before = modified(lab);
     // CVE-2019-5736. Under --init process 1 is our binary; without it, it was until a moment ago.
     for option in ["--init", "--init=false"] {
-        let script = "for n in 1 self; do (: >>/proc/$n/exe) && echo opened; done; true";
+        let script = "for n in 1 self; do (echo x >>/proc/$n/exe); done; true";
         let done = lab.knarr(["run", "--rm", option, "-u", "0", "shell", "sh", "-c", script]).ok();
         // Without --init both lead to busybox, which belongs to the container.
         assert!(option == "--init=false" || done.stderr.contains("/proc/1/exe"), "{done}");
