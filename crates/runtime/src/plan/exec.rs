@@ -28,13 +28,14 @@ pub fn plan_exec(
 ) -> Result<Plan, Problems> {
     let mut build = Build::new(host, options);
     build.joined = joining.namespaces.to_vec();
-    build.child.push(Step::NewSession);
     affinity(&mut build, "initial", process.exec_cpu_affinity().as_ref().and_then(|a| a.initial().as_ref()));
     if joining.cgroup {
         build.child.push(Step::EnterCgroup);
     }
     affinity(&mut build, "final", process.exec_cpu_affinity().as_ref().and_then(|a| a.cpu_affinity_final().as_ref()));
     join(&mut build);
+    // After the last clone: only a session's leader can take a controlling terminal.
+    build.child.push(Step::NewSession);
     process::oom_score(&mut build, process);
     if process.terminal().unwrap_or(false) {
         build.child.push(Step::Terminal { size: super::root::size(process), console: false });
