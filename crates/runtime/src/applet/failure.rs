@@ -62,6 +62,8 @@ pub(crate) enum Failure {
     Exec(&'static str),
     #[error("{0} is not supported: the systemd cgroup manager is not part of this runtime yet")]
     Systemd(&'static str),
+    #[error("--{0} is not supported: this runtime does not set Intel RDT limits yet")]
+    IntelRdt(&'static str),
     #[error("{what} {}", path.display())]
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{what}")]

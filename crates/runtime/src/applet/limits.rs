@@ -45,6 +45,11 @@ pub(crate) fn update(context: &mut Context<'_>) -> Result<Done, Failure> {
     if container.status() == Status::Stopped {
         return Err(Failure::NotRunning);
     }
+    if let Some(flag) =
+        ["l3-cache-schema", "mem-bw-schema"].into_iter().find(|flag| context.given.value(flag).is_some())
+    {
+        return Err(Failure::IntelRdt(flag));
+    }
     let wanted = match context.given.value("resources").filter(|path| !path.is_empty()) {
         Some("-") => document(std::io::stdin(), "standard input")?,
         Some(path) => document(fs::File::open(context.path(path)).at("open", context.path(path))?, path)?,
