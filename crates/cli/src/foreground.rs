@@ -85,6 +85,12 @@ pub(crate) fn run(
         lossless: true,
         cleanup: streams.cleanup,
     })?;
+    // Before the start: a program asks for the size once, and first of all.
+    if streams.terminal
+        && let Some((rows, columns)) = terminal::size(&stdout)
+    {
+        client.resize(rows, columns)?;
+    }
     go(client)?;
     let is_terminal = streams.terminal && terminal::is_terminal(&stdin);
     let _raw = if is_terminal && streams.stdin { Raw::enter(stdin.as_fd()).ok() } else { None };

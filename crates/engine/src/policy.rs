@@ -5,7 +5,7 @@
 //! Not here: choosing the image, making directories, running anything.
 
 mod files;
-mod linux;
+pub(crate) mod linux;
 mod mounts;
 mod process;
 mod resources;

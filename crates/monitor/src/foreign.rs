@@ -22,6 +22,7 @@ use knarr_cgroup::{Directory, Layout, Version};
 use knarr_runtime::{OverlayRoot, RootSource, Stdio};
 use knarr_spec::runtime::Process;
 use knarr_sys::mount::{self, MountPropagationFlags};
+use knarr_sys::overlay::Overlay;
 use knarr_sys::posix_spawn::{Program, spawn};
 use knarr_sys::{pidfd, scm_rights, setns};
 use rustix::process::{WaitOptions, WaitStatus};
@@ -184,21 +185,9 @@ fn mount_overlay(overlay: &OverlayRoot, target: &Path) -> std::io::Result<()> {
     setns::unshare(setns::flag::MOUNT)?;
     mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
     fs::create_dir_all(target)?;
-    let fs = mount::fsopen("overlay", mount::FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let absolute = |path: &PathBuf| overlay.base.join(path);
-    for lower in &overlay.lower {
-        mount::fsconfig_set_string(&fs, "lowerdir+", absolute(lower))?;
-    }
-    for (key, path) in [("upperdir", &overlay.upper), ("workdir", &overlay.work)] {
-        if let Some(path) = path {
-            mount::fsconfig_set_string(&fs, key, absolute(path))?;
-        }
-    }
-    if overlay.userxattr {
-        mount::fsconfig_set_flag(&fs, "userxattr")?;
-    }
-    mount::fsconfig_create(&fs)?;
-    let tree = mount::fsmount(&fs, mount::FsMountFlags::FSMOUNT_CLOEXEC, mount::MountAttrFlags::empty())?;
+    let upper = overlay.upper.as_deref().zip(overlay.work.as_deref());
+    let whole = Overlay { base: &overlay.base, lower: &overlay.lower, upper, userxattr: overlay.userxattr };
+    let tree = whole.mount(mount::MountAttrFlags::empty()).map_err(|error| std::io::Error::from(error.errno))?;
     let target = fs::File::open(target)?;
     Ok(mount::attach(tree.as_fd(), target.as_fd())?)
 }

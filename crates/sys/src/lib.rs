@@ -24,6 +24,7 @@ pub mod mount;
 pub mod netdevice;
 pub mod ofd_lock;
 pub mod openat2;
+pub mod overlay;
 pub mod personality;
 pub mod pidfd;
 pub mod poll;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use knarr_sys::fs::{major, minor};
 
+use crate::policy::linux::default_cgroup_parent;
+
 use crate::policy::{HostDevice, HostFacts};
 use crate::wanted::{DeviceWanted, Network, Wanted};
 use crate::{Context, Error, Result};
@@ -29,7 +31,8 @@ pub(super) fn host_facts(context: &Context, wanted: &Wanted) -> HostFacts {
 /// Whether an ordinary user may limit anything at the container's place; limits that will be ignored are noted.
 fn delegated(context: &Context, wanted: &Wanted) -> bool {
     let layout = knarr_cgroup::Layout::discover().unwrap_or_default();
-    let path = Path::new(wanted.resources.cgroup_parent.as_deref().unwrap_or("/knarr"));
+    let parent = wanted.resources.cgroup_parent.as_deref();
+    let path = Path::new(parent.unwrap_or(default_cgroup_parent(context.rootless())));
     if layout.writable(path).is_ok_and(|writable| !writable.usable.is_empty()) {
         return true;
     }

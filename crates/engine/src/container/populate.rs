@@ -6,15 +6,12 @@
 use std::fs::File;
 use std::io::Seek;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use knarr_layer::{Compression, Limits, PackOptions, UnpackOptions, WhiteoutForm, pack, unpack};
 use knarr_store::RootMounts;
-use knarr_sys::error::Call;
-use knarr_sys::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
-};
+use knarr_sys::mount::MountAttrFlags;
+use knarr_sys::overlay::Overlay;
 use knarr_sys::{Errno, InRoot, Root};
 
 use crate::policy::ResolvedMount;
@@ -35,20 +32,10 @@ fn image_root(mounts: &RootMounts) -> knarr_sys::Result<Root> {
     if let [only] = &mounts.lower[..] {
         return Root::open(&mounts.base.join(only));
     }
-    let overlay = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).call(|| "fsopen(\"overlay\")")?;
-    for layer in &mounts.lower {
-        let path = mounts.base.join(layer);
-        let answer = fsconfig_set_string(&overlay, c"lowerdir+", path.as_os_str().as_bytes());
-        answer.call(|| format!("fsconfig(lowerdir+, {path:?})"))?;
-    }
-    if mounts.userxattr {
-        fsconfig_set_flag(&overlay, c"userxattr").call(|| "fsconfig(userxattr)")?;
-    }
-    fsconfig_create(&overlay).call(|| "fsconfig(FSCONFIG_CMD_CREATE)")?;
+    let overlay = Overlay { base: &mounts.base, lower: &mounts.lower, upper: None, userxattr: mounts.userxattr };
     let attributes =
         MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
-    let mount = fsmount(&overlay, FsMountFlags::FSMOUNT_CLOEXEC, attributes).call(|| "fsmount(overlay)")?;
-    Ok(Root::from_fd(mount))
+    overlay.mount(attributes).map(Root::from_fd)
 }
 
 fn fill(context: &Context, image: &Root, volume: &ResolvedMount) -> Result<()> {

@@ -64,8 +64,14 @@ fn namespaces(wanted: &Wanted) -> Vec<LinuxNamespace> {
         .collect()
 }
 
+/// Root's containers stand below `/knarr`; an ordinary user's beside the control group the user is in, which is the one
+/// that may have been delegated.
+pub fn default_cgroup_parent(rootless: bool) -> &'static str {
+    if rootless { "knarr" } else { "/knarr" }
+}
+
 fn cgroups_path(basis: &Basis) -> std::path::PathBuf {
-    let parent = basis.wanted.resources.cgroup_parent.as_deref().unwrap_or("/knarr");
+    let parent = basis.wanted.resources.cgroup_parent.as_deref().unwrap_or(default_cgroup_parent(basis.host.rootless));
     std::path::Path::new(parent).join(basis.id)
 }
 
