@@ -11,11 +11,11 @@ use crate::{Outcome, shell};
 
 /// Builds and runs them all; output is passed on except what passing tests printed.
 pub fn run(filter: &[&str]) -> Outcome<Tally> {
+    // Examples are programs that some tests run; `cargo test --examples` would build their tests instead.
+    shell::run(shell::cargo().args(["build", "--workspace", "--examples"]))?;
     let (reader, writer) = pipe()?;
     let mut command = shell::cargo();
-    // Examples are the programs that some tests run.
-    command.args(["test", "--workspace", "--lib", "--bins", "--examples", "--tests", "--no-fail-fast"]);
-    command.args(["--", "--show-output"]);
+    command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast", "--", "--show-output"]);
     let mut child = command.args(filter).stderr(writer.try_clone()?).stdout(writer).spawn()?;
     drop(command);
     let mut reading = Reading::default();
