@@ -85,8 +85,7 @@ fn the_binary_cannot_be_written_after_it_ran_inside(lab: &Lab) {
     let before = modified(lab);
     lab.knarr(["run", "-d", "--name", "boat", "shell", "sh", "-c", "while :; do sleep 0.05; done"]).ok();
     // The image makes the joining process run our binary itself, keeps a descriptor of it, and writes when it has ended.
-    let attack =
-        "exec 3</proc/$PPID/exe; (sleep 0.3; (: >>/proc/self/fd/3) && echo opened >/result || echo refused >/result) &";
+    let attack = "exec 3</proc/$PPID/exe; (sleep 0.3; (echo x >>/proc/self/fd/3) && echo written >/result || echo refused >/result) &";
     lab.knarr(["exec", "boat", "/proc/self/exe", "init", "--", "sh", "-c", attack]);
     wait::until("the attack is over", || {
         let done = lab.knarr(["exec", "boat", "cat", "/result"]);
