@@ -16,10 +16,12 @@ mod args;
 mod blobs;
 mod body;
 mod cache;
+pub mod config;
 mod error;
 mod handlers;
 mod hasher;
 mod limits;
+mod log;
 mod manifest;
 mod meta;
 mod route;
@@ -27,4 +29,4 @@ mod server;
 mod upload;
 
 pub use args::applet;
-pub use server::{Config, Registry, ServeError, router};
+pub use server::{Registry, ServeError, router};

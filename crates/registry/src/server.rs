@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -10,29 +10,21 @@ use axum::extract::{Request, State};
 use axum::serve::ListenerExt;
 use knarr_spec::Digest;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::blobs::Blobs;
 use crate::cache::{Cache, Entry};
+use crate::config::{ConfigError, Settings};
 use crate::error::StorageError;
 use crate::handlers;
 use crate::limits::{BLOB_GRACE, CACHE_BYTES_MAX, GC_INTERVAL, UPLOAD_IDLE_MAX};
+use crate::log::Log;
 use crate::meta::Meta;
 use crate::route::ManifestReference;
 use crate::upload::Uploads;
 
 /// Blobs removed in one step of garbage collection, so that no step holds the database for long.
 const GC_STEP: usize = 100;
-
-/// How a registry is run.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Directory of the database, the blobs and the uploads.
-    pub root: PathBuf,
-    /// Address to listen on.
-    pub listen: SocketAddr,
-    /// Whether image manifests may name blobs that are not there.
-    pub sparse_manifests: bool,
-}
 
 /// Why a registry could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +55,8 @@ pub enum ServeError {
 pub struct Registry(Arc<Inner>);
 
 struct Inner {
-    config: Config,
+    settings: RwLock<Arc<Settings>>,
+    log: Log,
     meta: Meta,
     blobs: Blobs,
     uploads: Uploads,
@@ -72,18 +65,38 @@ struct Inner {
 }
 
 impl Registry {
-    /// Opens or makes the registry at `config.root`.
-    pub fn open(config: Config) -> Result<Registry, ServeError> {
-        let failed = |error: StorageError| ServeError::Root { root: config.root.clone(), source: error.into() };
-        let blobs = Blobs::open(config.root.join("blobs")).map_err(failed)?;
-        let uploads = Uploads::open(config.root.join("uploads")).map_err(failed)?;
-        let meta = Meta::open(&config.root.join("registry.db")).map_err(failed)?;
+    /// Opens or makes the registry at `storage.root`.
+    pub fn open(settings: Settings) -> Result<Registry, ServeError> {
+        let root = settings.storage.root.clone();
+        let failed = |error: StorageError| ServeError::Root { root: root.clone(), source: error.into() };
+        let blobs = Blobs::open(root.join("blobs")).map_err(failed)?;
+        let uploads = Uploads::open(root.join("uploads")).map_err(failed)?;
+        let meta = Meta::open(&root.join("registry.db")).map_err(failed)?;
         let (manifests, small_blobs) = (Cache::new(CACHE_BYTES_MAX), Cache::new(CACHE_BYTES_MAX));
-        Ok(Registry(Arc::new(Inner { meta, blobs, uploads, manifests, small_blobs, config })))
+        let (log, settings) = (Log::new(settings.log.clone()), RwLock::new(Arc::new(settings)));
+        Ok(Registry(Arc::new(Inner { settings, log, meta, blobs, uploads, manifests, small_blobs })))
     }
 
-    pub(crate) fn config(&self) -> &Config {
-        &self.0.config
+    /// The settings as they are now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.0.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on with other settings; what cannot change while serving stays as it was.
+    pub(crate) fn apply(&self, mut settings: Settings) {
+        let running = self.settings();
+        for key in settings.need_restart(&running) {
+            self.log().warn("this setting counts from the next start on", &[("setting", &key)]);
+        }
+        settings.storage = running.storage.clone();
+        settings.http.listen = running.http.listen;
+        self.log().apply(settings.log.clone());
+        *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.log().info("settings read again", &[]);
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.0.log
     }
 
     pub(crate) fn meta(&self) -> &Meta {
@@ -132,12 +145,17 @@ pub fn router(registry: Registry) -> Router {
         .with_state(registry)
 }
 
-/// Serves until the process is asked to end; requests in flight are finished first.
-pub async fn serve(registry: Registry, announce: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
-    let address = registry.config().listen;
+/// Serves until the process is asked to end; requests in flight are finished first. At SIGHUP the settings are asked for again.
+pub async fn serve(
+    registry: Registry,
+    settings: impl Fn() -> Result<Settings, ConfigError> + Send + 'static,
+    announce: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
+    let address = registry.settings().http.listen.0;
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
     announce(listener.local_addr().map_err(ServeError::Serve)?);
     let janitor = tokio::spawn(keep_clean(registry.clone()));
+    let reloader = tokio::spawn(keep_current(registry.clone(), settings));
     // Head and body of an answer are two writes: with Nagle's algorithm the second would wait for the client's
     // delayed acknowledgement, 40 ms on every keep-alive connection.
     let listener = listener.tap_io(|stream| {
@@ -145,6 +163,7 @@ pub async fn serve(registry: Registry, announce: impl FnOnce(SocketAddr)) -> Res
     });
     let outcome = axum::serve(listener, router(registry)).with_graceful_shutdown(asked_to_end()).await;
     janitor.abort();
+    reloader.abort();
     outcome.map_err(ServeError::Serve)
 }
 
@@ -153,13 +172,25 @@ async fn keep_clean(registry: Registry) {
     loop {
         ticks.tick().await;
         let registry = registry.clone();
-        // A failed round is tried again at the next tick; the requests themselves report a sick disk.
-        let _ = tokio::task::spawn_blocking(move || registry.collect_garbage()).await;
+        let janitor = registry.clone();
+        // A failed round is tried again at the next tick.
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || janitor.collect_garbage()).await {
+            registry.log().error("garbage collection failed", &[("error", &error)]);
+        }
+    }
+}
+
+async fn keep_current(registry: Registry, settings: impl Fn() -> Result<Settings, ConfigError>) {
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    while hangups.recv().await.is_some() {
+        match settings() {
+            Ok(settings) => registry.apply(settings),
+            Err(error) => registry.log().error("settings stay as they are", &[("error", &error)]),
+        }
     }
 }
 
 async fn asked_to_end() {
-    use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return std::future::pending().await;

@@ -58,7 +58,7 @@ pub async fn put(call: Call, name: String, reference: ManifestReference) -> Answ
     blocking(move || {
         let blobs: Vec<&Digest> = parsed.blobs.iter().collect();
         let missing = registry.meta().missing_blobs(&to, &blobs)?;
-        if !missing.is_empty() && !registry.config().sparse_manifests {
+        if !missing.is_empty() && !registry.settings().manifests.sparse {
             return Err(Failure::new(
                 Code::ManifestBlobUnknown,
                 format!("blobs unknown to {to}: {}", missing.join(", ")),
