@@ -4,12 +4,14 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use axum::body::{Body, Bytes};
+use axum::http::{StatusCode, header};
 use http_body_util::BodyExt;
 use http_body_util::channel::Channel;
+use serde_json::json;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::error::{Code, Failure, StorageError};
-use crate::limits::SEND_CHUNK_BYTES;
+use crate::limits::{BODY_STALL_MAX, SEND_CHUNK_BYTES};
 use crate::upload::Session;
 
 /// Bytes gathered before they are written and hashed in one go: large enough that the hand-over to a worker thread costs
@@ -49,14 +51,11 @@ pub async fn receive<S: Sink>(mut body: Body, mut sink: S) -> Result<S, Failure>
     let mut gathered: Vec<Bytes> = Vec::new();
     let mut gathered_bytes = 0;
     loop {
-        let frame = body.frame().await;
-        let ended = !matches!(frame, Some(Ok(_)));
-        let broken = matches!(frame, Some(Err(_)));
-        if let Some(Ok(frame)) = frame
-            && let Ok(data) = frame.into_data()
-        {
+        let piece = next_piece(&mut body).await;
+        let ended = !matches!(piece, Some(Ok(_)));
+        if let Some(Ok(data)) = &piece {
             gathered_bytes += data.len();
-            gathered.push(data);
+            gathered.push(data.clone());
         }
         if gathered_bytes >= RECEIVE_CHUNK_BYTES || (ended && gathered_bytes > 0) {
             let chunk = std::mem::take(&mut gathered);
@@ -69,11 +68,8 @@ pub async fn receive<S: Sink>(mut body: Body, mut sink: S) -> Result<S, Failure>
             })
             .await?;
         }
-        if broken {
-            return Err(Failure::new(
-                Code::BlobUploadInvalid,
-                "the connection broke before the whole body had arrived",
-            ));
+        if let Some(Err(incomplete)) = piece {
+            return Err(incomplete.refusal(Code::BlobUploadInvalid));
         }
         if ended {
             return Ok(sink);
@@ -84,19 +80,51 @@ pub async fn receive<S: Sink>(mut body: Body, mut sink: S) -> Result<S, Failure>
 /// Reads a whole small body.
 pub async fn collect(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Failure> {
     let mut collected = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            Failure::new(Code::ManifestInvalid, "the connection broke before the whole body had arrived")
-        })?;
-        if let Ok(data) = frame.into_data() {
-            if collected.len() + data.len() > bytes_max {
-                return Err(Failure::new(Code::SizeInvalid, format!("manifests may have {bytes_max} bytes at most"))
-                    .with_status(axum::http::StatusCode::PAYLOAD_TOO_LARGE));
-            }
-            collected.extend_from_slice(&data);
+    while let Some(piece) = next_piece(&mut body).await {
+        let data = piece.map_err(|incomplete| incomplete.refusal(Code::ManifestInvalid))?;
+        if collected.len() + data.len() > bytes_max {
+            return Err(Failure::new(Code::SizeInvalid, format!("manifests may have {bytes_max} bytes at most"))
+                .with_detail(json!({"bytesMax": bytes_max}))
+                .with_status(StatusCode::PAYLOAD_TOO_LARGE));
         }
+        collected.extend_from_slice(&data);
     }
     Ok(collected)
+}
+
+/// Why a body did not arrive whole.
+enum Incomplete {
+    Cut,
+    Silent,
+}
+
+impl Incomplete {
+    fn refusal(self, code: Code) -> Failure {
+        match self {
+            Incomplete::Cut => Failure::new(code, "the connection broke before the whole body had arrived"),
+            Incomplete::Silent => {
+                let seconds = BODY_STALL_MAX.as_secs();
+                Failure::new(code, format!("nothing of the body has arrived for {seconds} seconds"))
+                    .with_status(StatusCode::REQUEST_TIMEOUT)
+                    .with_header(header::CONNECTION, "close".into())
+            }
+        }
+    }
+}
+
+/// The next bytes of a body; trailers are passed over.
+async fn next_piece(body: &mut Body) -> Option<Result<Bytes, Incomplete>> {
+    loop {
+        match tokio::time::timeout(BODY_STALL_MAX, body.frame()).await {
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => return Some(Ok(data)),
+                Err(_) => continue,
+            },
+            Ok(Some(Err(_))) => return Some(Err(Incomplete::Cut)),
+            Ok(None) => return None,
+            Err(_) => return Some(Err(Incomplete::Silent)),
+        }
+    }
 }
 
 /// A body that streams `length` bytes of `file` from `start`, reading ahead by a bounded number of chunks.

@@ -17,6 +17,7 @@ mod blobs;
 mod body;
 mod cache;
 pub mod config;
+mod connection;
 mod error;
 mod handlers;
 mod hasher;
@@ -29,4 +30,4 @@ mod server;
 mod upload;
 
 pub use args::applet;
-pub use server::{Registry, ServeError, router};
+pub use server::{Registry, ServeError, serve};

@@ -24,3 +24,22 @@ pub const SMALL_BLOB_BYTES_MAX: u64 = 64 * 1024;
 pub const SEND_CHUNK_BYTES: usize = 256 * 1024;
 /// Descriptors one manifest may name. A 4 MiB manifest has room for about 25 000.
 pub const DESCRIPTORS_MAX: usize = 32_768;
+/// Connections served at once; more wait to be accepted. Each holds [`CONNECTION_BUFFER_BYTES`] at most beside its bodies.
+pub const CONNECTIONS_MAX: usize = 4096;
+/// Bytes of a request's line and headers: 64 tags in a query are 9 kB, a bearer token 4 kB. More is answered with 431.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Bytes read ahead of a connection: a few of them fill one write to the disk.
+pub const CONNECTION_BUFFER_BYTES: usize = 128 * 1024;
+/// A head that has not arrived whole after this time, and a connection that asks for nothing for so long, are ended.
+pub const HEAD_READ_MAX: Duration = Duration::from_secs(60);
+/// A body of which nothing has arrived for this long is given up; an upload can go on from there.
+pub const BODY_STALL_MAX: Duration = Duration::from_secs(60);
+/// A connection whose client acknowledges nothing for so long is ended by the kernel. Clients that unpack while they
+/// download may well take a minute's rest.
+pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(300);
+/// After this time of silence the kernel asks whether the client is still there.
+pub const KEEP_ALIVE_PROBE_AFTER: Duration = Duration::from_secs(60);
+/// Rest after an `accept` that failed, for a descriptor to become free.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// Requests in flight when the server is asked to end have this long to finish.
+pub const SHUTDOWN_MAX: Duration = Duration::from_secs(30);

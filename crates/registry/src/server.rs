@@ -4,10 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Request, State};
-use axum::serve::ListenerExt;
 use knarr_spec::Digest;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,8 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::blobs::Blobs;
 use crate::cache::{Cache, Entry};
 use crate::config::{ConfigError, Settings};
+use crate::connection;
 use crate::error::StorageError;
-use crate::handlers;
 use crate::limits::{BLOB_GRACE, CACHE_BYTES_MAX, GC_INTERVAL, UPLOAD_IDLE_MAX};
 use crate::log::Log;
 use crate::meta::Meta;
@@ -138,13 +135,6 @@ impl Registry {
     }
 }
 
-/// The routes of a registry, to be served.
-pub fn router(registry: Registry) -> Router {
-    Router::new()
-        .fallback(|State(registry): State<Registry>, request: Request| handlers::handle(registry, request))
-        .with_state(registry)
-}
-
 /// Serves until the process is asked to end; requests in flight are finished first. At SIGHUP the settings are asked for again.
 pub async fn serve(
     registry: Registry,
@@ -156,15 +146,10 @@ pub async fn serve(
     announce(listener.local_addr().map_err(ServeError::Serve)?);
     let janitor = tokio::spawn(keep_clean(registry.clone()));
     let reloader = tokio::spawn(keep_current(registry.clone(), settings));
-    // Head and body of an answer are two writes: with Nagle's algorithm the second would wait for the client's
-    // delayed acknowledgement, 40 ms on every keep-alive connection.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let outcome = axum::serve(listener, router(registry)).with_graceful_shutdown(asked_to_end()).await;
+    connection::serve(listener, registry, asked_to_end()).await;
     janitor.abort();
     reloader.abort();
-    outcome.map_err(ServeError::Serve)
+    Ok(())
 }
 
 async fn keep_clean(registry: Registry) {

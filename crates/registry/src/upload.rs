@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use knarr_spec::{Algorithm, Digest};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::error::{Code, Failure, IoContext, StorageError};
@@ -73,7 +74,10 @@ impl Uploads {
 
     /// The upload `id` of `repository`, also when it was begun before a restart.
     pub fn find(&self, repository: &str, id: &str) -> Result<Shared, Failure> {
-        let unknown = || Failure::new(Code::BlobUploadUnknown, format!("no upload {id} in {repository}"));
+        let unknown = || {
+            Failure::new(Code::BlobUploadUnknown, format!("no upload {id} in {repository}"))
+                .with_detail(json!({"name": repository, "upload": id}))
+        };
         let known = self.sessions().get(id).cloned();
         let session = match known {
             Some(session) => session,
@@ -191,7 +195,8 @@ impl Session {
         Err(Failure::new(
             Code::DigestInvalid,
             format!("the {} bytes sent have the digest {found}, not {wanted}", self.offset),
-        ))
+        )
+        .with_detail(json!({"bytes": self.offset, "found": found.as_str(), "wanted": wanted.as_str()})))
     }
 }
 

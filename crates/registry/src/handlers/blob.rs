@@ -6,6 +6,7 @@ use std::io::Read;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use knarr_spec::Digest;
+use serde_json::json;
 
 use super::{Answer, CONTENT_DIGEST, Call, answer};
 use crate::body::{blocking, file_body};
@@ -31,6 +32,7 @@ pub async fn get(call: Call, name: String, digest: Digest) -> Answer {
         Requested::Part { start, length } => (StatusCode::PARTIAL_CONTENT, start, length),
         Requested::Outside => {
             return Err(Failure::new(Code::SizeInvalid, format!("the blob has {size} bytes"))
+                .with_detail(json!({"size": size}))
                 .with_status(StatusCode::RANGE_NOT_SATISFIABLE)
                 .with_header(header::CONTENT_RANGE, format!("bytes */{size}")));
         }
@@ -62,7 +64,7 @@ async fn find(registry: &Registry, name: String, digest: &Digest) -> Result<(u64
     if let Some(bytes) = registry.small_blobs().get(&key) {
         return Ok((bytes.len() as u64, Content::Small(bytes)));
     }
-    let unknown = Failure::new(Code::BlobUnknown, format!("no blob {digest} in {}", key.0));
+    let unknown = Failure::blob_unknown(&key.0, digest);
     let registry = registry.clone();
     let load = blocking(move || {
         let epoch = registry.small_blobs().epoch();
@@ -83,7 +85,7 @@ async fn find(registry: &Registry, name: String, digest: &Digest) -> Result<(u64
 /// end-10: `DELETE /v2/<name>/blobs/<digest>` takes the blob out of this repository at once; its file is garbage when no
 /// repository has it any more.
 pub async fn delete(call: Call, name: String, digest: Digest) -> Answer {
-    let unknown = Failure::new(Code::BlobUnknown, format!("no blob {digest} in {name}"));
+    let unknown = Failure::blob_unknown(&name, &digest);
     let removed = blocking(move || {
         let removed = call.registry.meta().unlink_blob(&name, &digest)?;
         call.registry.small_blobs().invalidate(&name);

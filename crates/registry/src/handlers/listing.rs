@@ -16,7 +16,7 @@ const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied
 
 /// end-8: `GET /v2/<name>/tags/list?n=&last=`
 pub async fn tags(call: Call, name: String) -> Answer {
-    let unknown = Failure::new(Code::NameUnknown, format!("no repository {name}"));
+    let unknown = Failure::name_unknown(&name);
     let (limit, last) = (limit(&call)?, call.query.get("last").unwrap_or_default().to_owned());
     let (registry, repository) = (call.registry.clone(), name.clone());
     let page = blocking(move || registry.meta().tags(&repository, &last, limit)).await.map_err(Failure::from)?;

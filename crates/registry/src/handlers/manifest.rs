@@ -3,6 +3,7 @@
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, StatusCode, header};
 use knarr_spec::Digest;
+use serde_json::json;
 
 use super::{Answer, CONTENT_DIGEST, Call, answer};
 use crate::body::{blocking, collect};
@@ -39,8 +40,7 @@ async fn load(registry: &Registry, key: &(String, ManifestReference)) -> Result<
     let epoch = registry.manifests().epoch();
     let (reader, (name, reference)) = (registry.clone(), key.clone());
     let stored = blocking(move || reader.meta().manifest(&name, &reference)).await.map_err(Failure::from)?;
-    let unknown = || Failure::new(Code::ManifestUnknown, format!("no manifest {} in {}", key.1.as_str(), key.0));
-    let stored = stored.ok_or_else(unknown)?;
+    let stored = stored.ok_or_else(|| Failure::manifest_unknown(&key.0, key.1.as_str()))?;
     let entry = Entry { digest: stored.digest, media_type: stored.media_type, bytes: Bytes::from(stored.bytes) };
     registry.manifests().insert(key.clone(), entry.clone(), epoch);
     Ok(entry)
@@ -62,7 +62,8 @@ pub async fn put(call: Call, name: String, reference: ManifestReference) -> Answ
             return Err(Failure::new(
                 Code::ManifestBlobUnknown,
                 format!("blobs unknown to {to}: {}", missing.join(", ")),
-            ));
+            )
+            .with_detail(json!({"name": to, "digests": missing})));
         }
         registry.meta().put_manifest(&to, &parsed, &bytes, &names)?;
         registry.manifests().invalidate(&to);
@@ -95,7 +96,7 @@ fn pushed_tags(call: &Call, reference: &ManifestReference) -> Result<Vec<String>
 
 /// end-9: by tag the tag goes, by digest the manifest with all its tags.
 pub async fn delete(call: Call, name: String, reference: ManifestReference) -> Answer {
-    let unknown = Failure::new(Code::ManifestUnknown, format!("no manifest {} in {name}", reference.as_str()));
+    let unknown = Failure::manifest_unknown(&name, reference.as_str());
     let removed = blocking(move || {
         let removed = call.registry.meta().delete_manifest(&name, &reference)?;
         call.registry.manifests().invalidate(&name);

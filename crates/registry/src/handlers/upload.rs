@@ -3,6 +3,7 @@
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderName, StatusCode, header};
 use knarr_spec::Digest;
+use serde_json::json;
 
 use super::{Answer, CONTENT_DIGEST, Call, answer};
 use crate::body::{blocking, receive};
@@ -122,6 +123,7 @@ fn check_offset(call: &Call, name: &str, id: &str, offset: u64) -> Result<(), Fa
         Code::BlobUploadInvalid,
         format!("chunk begins at byte {first}, {offset} bytes have been received"),
     )
+    .with_detail(json!({"first": first, "received": offset}))
     .with_status(StatusCode::RANGE_NOT_SATISFIABLE)
     .with_header(header::LOCATION, location(name, id))
     .with_header(header::RANGE, range_text(offset)))
