@@ -123,10 +123,10 @@ impl Cgroup {
         crate::apply::apply(self, resources)
     }
 
-    /// Gives the cgroup to the root of a container with its own user and cgroup namespaces, as far as the kernel means it to be
-    /// given away (version 2 only).
-    pub fn delegate(&self, uid: u32, gid: u32) -> Result<(), Error> {
-        self.v2().map_or(Ok(()), |directory| crate::delegate::delegate(&directory.path, uid, gid))
+    /// Gives the cgroup to the user of a container with its own cgroup namespace, as far as the kernel means it to be given away
+    /// (version 2 only).
+    pub fn delegate(&self, uid: u32) -> Result<(), Error> {
+        self.v2().map_or(Ok(()), |directory| crate::delegate::delegate(&directory.path, uid))
     }
 
     /// Stops every process in it and waits until all have stopped.

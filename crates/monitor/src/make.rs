@@ -2,6 +2,7 @@
 //!
 //! Law: returns a process that is our child (or, as the subreaper's, will be), and a gate where it waits for its start.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -97,6 +98,8 @@ fn create(options: &CreateOptions, stdio: Stdio) -> Result<Made, Error> {
 struct SpecPart {
     #[serde(default)]
     linux: LinuxPart,
+    #[serde(default)]
+    annotations: HashMap<String, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -117,6 +120,7 @@ fn join(config: &ExecConfig, stdio: Stdio, terminal: bool) -> Result<Made, Error
         pid: state.pid,
         cgroup: state.cgroup,
         seccomp: part.linux.seccomp,
+        annotations: part.annotations,
         pdeathsig: true,
         ..ExecTarget::default()
     };

@@ -12,6 +12,7 @@ mod console;
 mod container;
 mod create;
 mod delete;
+mod document;
 mod events;
 mod exec;
 mod failure;

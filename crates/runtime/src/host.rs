@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use knarr_cgroup::{Layout, Version};
-use knarr_sys::{credentials, uts};
+use knarr_sys::{capabilities, credentials, uts};
 use serde::{Deserialize, Serialize};
 
 /// A mounted hierarchy of control groups.
@@ -30,6 +30,8 @@ pub struct Host {
     pub user_namespace: bool,
     /// That user namespace denies `setgroups`.
     pub setgroups_denied: bool,
+    /// The capabilities we can give, one bit each; `None`: not known.
+    pub capabilities: Option<u64>,
     /// Effective user id.
     pub euid: u32,
     /// Effective group id.
@@ -51,6 +53,7 @@ impl Host {
             kernel: uts::kernel_version(),
             user_namespace,
             setgroups_denied: user_namespace && read("/proc/self/setgroups").trim() == "deny",
+            capabilities: capabilities::get().ok().map(|sets| sets.permitted),
             euid: credentials::effective_user(),
             egid: credentials::effective_group(),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),

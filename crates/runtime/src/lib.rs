@@ -22,8 +22,8 @@ pub use host::{Host, HostCgroups};
 pub use knarr_sys::pidfd::Exit;
 pub use options::{CgroupChoice, CreateOptions, Gate, OverlayRoot, RootSource};
 pub use plan::{
-    HookKind, HookStep, Joining, Namespace, Plan, capability_names, capability_number, option_names, plan, plan_exec,
-    poststop,
+    ANNOTATIONS_READ, HookKind, HookStep, Joining, Namespace, Plan, capability_names, capability_number, option_names,
+    plan, plan_exec, poststop,
 };
 pub use problem::{Problem, Problems};
 pub use verify::{Lint, verify};

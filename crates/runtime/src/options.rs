@@ -52,6 +52,8 @@ pub enum CgroupChoice {
     Caller,
     /// This path, as `linux.cgroupsPath` would say it.
     Path(PathBuf),
+    /// The one the caller is in, and limits are left out.
+    None,
 }
 
 /// Where the init waits between create and start.
@@ -77,6 +79,10 @@ pub struct CreateOptions {
     pub root: RootSource,
     /// The control group.
     pub cgroup: CgroupChoice,
+    /// Go on where the control group cannot be made and no limit needs it (`true`), or never (`false`); without it as the document and
+    /// our privileges suggest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rootless: Option<bool>,
     /// Make the control group in every hierarchy of version 1, not only where a limit needs it: all counters then count, and
     /// the container sees every controller, for some milliseconds more.
     pub all_controllers: bool,

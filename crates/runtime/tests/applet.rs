@@ -275,3 +275,72 @@ fn an_ordinary_user_runs_what_spec_writes_for_him() {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn a_container_without_a_process_can_be_made_but_not_started() {
+    let Some(mut runtime) = Runtime::new("") else { return };
+    runtime.bundle.config.as_object_mut().unwrap().remove("process");
+    let id = runtime.id.as_str();
+    runtime.good(&["create", id]);
+    assert_eq!(runtime.state()["status"], "created");
+    runtime.bad(&["start", id], "process: is required by start");
+    assert_eq!(runtime.state()["status"], "created");
+    runtime.good(&["delete", "--force", id]);
+    runtime.bad(&["run", id], "process: is required by start");
+}
+
+#[test]
+fn an_unknown_capability_is_a_warning_in_the_log() {
+    let Some(mut runtime) = Runtime::new("echo ran") else { return };
+    runtime.bundle.config["process"]["capabilities"]["bounding"] = json!(["CAP_FLY"]);
+    assert_eq!(runtime.good(&["--log", "log", "run", &runtime.id]), "ran\n");
+    let log = fs::read_to_string(runtime.bundle.path().join("log")).unwrap();
+    assert!(log.contains("level=warning") && log.contains("CAP_FLY"), "{log}");
+}
+
+#[test]
+fn debug_tells_every_step() {
+    let Some(runtime) = Runtime::new("true") else { return };
+    runtime.good(&["--debug", "--log", "log", "--log-format", "json", "run", &runtime.id]);
+    let log = fs::read_to_string(runtime.bundle.path().join("log")).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["level"] == "debug"), "{log}");
+    assert!(lines.iter().any(|line| line["msg"].as_str().unwrap().ends_with("execute the program")), "{log}");
+}
+
+#[test]
+fn several_are_deleted_by_an_expression() {
+    let Some(runtime) = Runtime::new("sleep 60") else { return };
+    let id = runtime.id.clone();
+    let other = format!("{id}-b");
+    runtime.bundle.config["linux"]["cgroupsPath"].as_str().unwrap();
+    runtime.good(&["create", &id]);
+    let listed = || runtime.good(&["list", "--quiet"]);
+    assert_eq!(listed(), format!("{id}\n"));
+    runtime.good(&["delete", "--force", "--regex", "^no-such"]);
+    runtime.bad(&["delete", "--regex", "("], "regcomp");
+    assert_eq!(listed(), format!("{id}\n"));
+    runtime.good(&["--cgroup-manager", "disabled", "create", &other]);
+    runtime.good(&["delete", "--force", "--regex", &format!("^{id}")]);
+    assert_eq!(listed(), "");
+}
+
+#[test]
+fn without_control_groups_limits_are_left_out_with_a_warning() {
+    let Some(mut runtime) = Runtime::new("echo ran") else { return };
+    runtime.bundle.config["linux"]["resources"] = json!({ "pids": { "limit": 5 } });
+    let log = ["--cgroup-manager=disabled", "--log", "log", "run", &runtime.id];
+    assert_eq!(runtime.good(&log), "ran\n");
+    let log = fs::read_to_string(runtime.bundle.path().join("log")).unwrap();
+    assert!(log.contains("nothing is limited"), "{log}");
+}
+
+#[test]
+fn annotations_that_change_something_are_named() {
+    let Some(runtime) = Runtime::new("") else { return };
+    let features: Value = serde_json::from_str(&runtime.good(&["features"])).unwrap();
+    let unsafe_ones = features["potentiallyUnsafeConfigAnnotations"].as_array().unwrap();
+    for name in ["run.oci.hooks.stdout", "run.oci.handler", "org.criu.config", "org.systemd.property."] {
+        assert!(unsafe_ones.iter().any(|one| one == name), "{name}");
+    }
+}

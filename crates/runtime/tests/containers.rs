@@ -467,3 +467,193 @@ fn the_agent_gets_the_listener_and_the_state() {
     assert_eq!((&state["fds"], &state["metadata"]), (&json!(["seccompFd"]), &json!("mine")));
     assert_eq!(state["state"]["id"], bundle.options["id"]);
 }
+
+#[test]
+fn a_link_can_be_bound_or_copied_instead_of_followed() {
+    let script = "readlink /bound; readlink /copied; cat /covered; readlink /target";
+    let Some(mut bundle) = sh(script) else { return };
+    let outside = bundle.path().to_owned();
+    std::fs::write(outside.join("file"), "covered\n").unwrap();
+    std::os::unix::fs::symlink("to/nowhere", outside.join("link")).unwrap();
+    std::os::unix::fs::symlink("covered", bundle.rootfs().join("target")).unwrap();
+    bundle.add_mount(
+        json!({ "destination": "/bound", "source": outside.join("link"), "options": ["bind", "src-nofollow"] }),
+    );
+    bundle.add_mount(
+        json!({ "destination": "/copied", "source": outside.join("link"), "options": ["bind", "copy-symlink"] }),
+    );
+    bundle.add_mount(
+        json!({ "destination": "/covered", "source": outside.join("file"), "options": ["bind", "copy-symlink"] }),
+    );
+    bundle.add_mount(json!({ "destination": "/target", "source": outside.join("link"), "options": ["bind", "src-nofollow", "dest-nofollow"] }));
+    let outcome = bundle.run();
+    assert_eq!(
+        (outcome.stdout.as_str(), outcome.code),
+        ("to/nowhere\nto/nowhere\ncovered\nto/nowhere\n", 0),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn remount_with_bind_changes_what_is_mounted_there() {
+    check(
+        "touch /data/x 2>&1; grep -c ' /data ' /proc/mounts",
+        |b| {
+            let source = b.path().join("outside");
+            std::fs::create_dir(&source).unwrap();
+            b.add_mount(json!({ "destination": "/data", "source": source, "options": ["bind"] }));
+            b.add_mount(json!({ "destination": "/data", "source": source, "options": ["remount", "bind", "ro"] }));
+        },
+        "touch: /data/x: Read-only file system\n1",
+    );
+}
+
+#[test]
+fn a_remount_keeps_flags_that_a_namespace_above_has_locked() {
+    let Some(mut bundle) = sh("grep ' /proc/sys ' /proc/mounts | head -n 1") else { return };
+    bundle.add_mount(json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid"] }));
+    bundle.add_mount(json!({ "destination": "/tmp", "options": ["remount", "nodev"] }));
+    bundle.config["process"]["args"] = json!(["sh", "-c", "grep -c ' /tmp tmpfs .*nodev' /proc/mounts"]);
+    let outcome = bundle.run_by(&["unshare", "-Urm"]);
+    assert_eq!((outcome.stdout.as_str(), outcome.code), ("1\n", 0), "{}", outcome.stderr);
+}
+
+#[test]
+fn the_groups_of_the_caller_are_kept_when_asked() {
+    if !root_or_skip() {
+        return;
+    }
+    let Some(mut bundle) = sh("id -G") else { return };
+    bundle.config["process"]["user"]["additionalGids"] = json!([7]);
+    bundle.config["annotations"] = json!({ "run.oci.keep_original_groups": "1" });
+    let outcome = bundle.run_by(&["setpriv", "--groups", "12,34"]);
+    assert_eq!((outcome.stdout.trim(), outcome.code), ("0 12 34", 0), "{}", outcome.stderr);
+}
+
+#[test]
+fn what_hooks_say_can_go_to_a_file() {
+    let Some(mut bundle) = sh("echo program") else { return };
+    let (out, err) = (bundle.path().join("hooks.out"), bundle.path().join("hooks.err"));
+    let hook =
+        |kind: &str| json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("echo {kind}; echo no {kind} >&2")] }]);
+    bundle.config["hooks"] = json!({ "createRuntime": hook("first"), "startContainer": hook("second") });
+    bundle.config["annotations"] = json!({ "run.oci.hooks.stdout": out, "run.oci.hooks.stderr": err });
+    let outcome = bundle.run();
+    assert_eq!((outcome.stdout.as_str(), outcome.code), ("program\n", 0), "{}", outcome.stderr);
+    assert_eq!(std::fs::read_to_string(out).unwrap(), "first\nsecond\n");
+    assert_eq!(std::fs::read_to_string(err).unwrap(), "no first\nno second\n");
+}
+
+#[test]
+fn a_control_group_that_can_be_written_belongs_to_the_containers_user() {
+    if !root_or_skip() {
+        return;
+    }
+    let memberships = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    if !memberships.lines().any(|line| line.starts_with("0::")) {
+        eprintln!("skipped: no hierarchy of version 2");
+        return;
+    }
+    let Some(mut bundle) =
+        sh("cd /sys/fs/cgroup && stat -c %u . cgroup.procs cgroup.max.depth; mkdir mine && echo made")
+    else {
+        return;
+    };
+    std::os::unix::fs::symlink("busybox", bundle.rootfs().join("bin/mkdir")).unwrap();
+    user_namespace(&mut bundle);
+    bundle.config["process"]["user"] = json!({ "uid": 5, "gid": 5 });
+    bundle.add_mount(
+        json!({ "destination": "/sys/fs/cgroup", "type": "cgroup2", "source": "cgroup", "options": ["rw"] }),
+    );
+    let outcome = bundle.run();
+    assert_eq!((outcome.stdout.as_str(), outcome.code), ("5\n5\n65534\nmade\n", 0), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_filter_can_be_given_as_it_is() {
+    // ld [0]; jeq mkdir, errno 95; jeq mkdirat …; allow: as the kernel reads it, so for one architecture only.
+    if !cfg!(target_arch = "x86_64") {
+        eprintln!("skipped: the filter of this test is for x86_64");
+        return;
+    }
+    let filter = "IAAAAAAAAAAVAAEAUwAAABUAAAECAQAABgAAAF8ABQAGAAAAAAD/fw==";
+    let words = "grep ^Seccomp: /proc/self/status";
+    check(words, |b| b.config["annotations"] = json!({ "run.oci.seccomp_bpf_data": filter }), "Seccomp:\t2");
+}
+
+/// Runs the bundle in a network namespace made for it by `script`, with `ip` inside as well; `None`, saying so, where that cannot be.
+fn run_with_devices(script: &str, bundle: &support::Bundle) -> Option<support::Outcome> {
+    if std::process::Command::new("ip").arg("-V").output().is_err() {
+        eprintln!("skipped: ip is missing (apt-get install iproute2)");
+        return None;
+    }
+    std::os::unix::fs::symlink("busybox", bundle.rootfs().join("bin/ip")).unwrap();
+    let all = format!("set -e; {script}; exec \"$@\"");
+    Some(bundle.run_by(&["unshare", "-n", "sh", "-c", &all, "sh"]))
+}
+
+#[test]
+fn a_network_device_moves_with_all_it_has() {
+    if !root_or_skip() {
+        return;
+    }
+    let Some(mut bundle) =
+        sh("ip -o addr show dev inside | grep -v fe80; cd /sys/class/net/inside; cat address mtu; ls /sys/class/net")
+    else {
+        return;
+    };
+    bundle.config["linux"]["netDevices"] = json!({ "k0": { "name": "inside" } });
+    let script = "ip link add k0 type veth peer name k1; ip link set k0 address 02:00:00:00:00:07 mtu 1400 up; ip link set k1 up; \
+        ip addr add 10.9.0.1/24 brd 10.9.0.255 dev k0; ip addr add 10.8.0.1 peer 10.8.0.2/32 dev k0; \
+        ip -6 addr add 2001:db8::7/64 dev k0 nodad; ip addr add 169.254.0.1/16 scope link dev k0";
+    let Some(outcome) = run_with_devices(script, &bundle) else { return };
+    let out = &outcome.stdout;
+    for part in [
+        "10.9.0.1/24",
+        "brd 10.9.0.255",
+        "10.8.0.1 peer 10.8.0.2/32",
+        "2001:db8::7/64",
+        "02:00:00:00:00:07\n1400\ninside\nlo\n",
+    ] {
+        assert!(out.contains(part), "{part}: {out} {}", outcome.stderr);
+    }
+    assert!(!out.contains("169.254"), "{out}");
+}
+
+#[test]
+fn a_network_device_gets_the_first_free_number() {
+    if !root_or_skip() {
+        return;
+    }
+    let Some(mut bundle) =
+        sh("ls /sys/class/net; cat /proc/sys/net/ipv4/conf/net0/forwarding; ip -o link show up | grep -c net")
+    else {
+        return;
+    };
+    bundle.config["linux"]["netDevices"] = json!({ "k0": { "name": "net%d" }, "k1": { "name": "net%d" }, "k2": {} });
+    bundle.config["linux"]["sysctl"] = json!({ "net.ipv4.conf.net0.forwarding": "1" });
+    let script = "ip link add k0 type veth peer name k1; ip link add k2 type veth peer name k3";
+    let Some(outcome) = run_with_devices(script, &bundle) else { return };
+    assert_eq!((outcome.stdout.as_str(), outcome.code), ("k2\nlo\nnet0\nnet1\n1\n2\n", 0), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_network_device_that_is_missing_or_taken_is_told() {
+    if !root_or_skip() {
+        return;
+    }
+    for (devices, expect) in [
+        (json!({ "nosuch": {} }), "move the network device nosuch into the container: RTM_GETLINK(nosuch) = ENODEV"),
+        (
+            json!({ "k0": { "name": "lo" } }),
+            "move the network device k0 into the container as lo: RTM_NEWLINK(k0, net_ns_fd, ifname=\"lo\") = EEXIST",
+        ),
+    ] {
+        let Some(mut bundle) = sh("echo ran") else { return };
+        bundle.config["linux"]["netDevices"] = devices;
+        let Some(outcome) = run_with_devices("ip link add k0 type veth peer name k1", &bundle) else { return };
+        assert_eq!((outcome.stdout.as_str(), outcome.code), ("", 125));
+        assert!(outcome.stderr.contains(expect), "{}", outcome.stderr);
+    }
+}

@@ -11,6 +11,7 @@
 pub mod digest;
 pub mod image;
 pub mod media_type;
+pub mod other_platforms;
 pub mod platform;
 pub mod raw;
 pub mod reference;
@@ -18,6 +19,7 @@ pub mod reference;
 pub use digest::{Algorithm, ChainId, DiffId, Digest, DigestError};
 pub use image::{Descriptor, ImageConfig, Index, Manifest};
 pub use oci_spec::runtime;
+pub use other_platforms::OtherPlatforms;
 pub use platform::Platform;
 pub use raw::Raw;
 pub use reference::{Reference, ReferenceError};

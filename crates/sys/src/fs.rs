@@ -3,8 +3,8 @@
 pub use rustix::fs::SeekFrom;
 pub use rustix::fs::{
     AtFlags, CWD, Dev, Dir, FileType, Gid, MemfdFlags, Mode, OFlags, Stat, Uid, chmodat, chownat, fchmod, fchown,
-    fstat, fstatfs, linkat, major, makedev, memfd_create, minor, mkdirat, mknodat, openat, readlinkat, readlinkat_raw,
-    seek, sendfile, statat, symlinkat, unlinkat,
+    fstat, fstatfs, fstatvfs, linkat, major, makedev, memfd_create, minor, mkdirat, mknodat, openat, readlinkat,
+    readlinkat_raw, seek, sendfile, statat, symlinkat, unlinkat,
 };
 pub use rustix::termios::isatty as is_terminal;
 

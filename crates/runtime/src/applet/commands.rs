@@ -6,7 +6,7 @@ use super::{
     argv::{self, Flag, Given, switch, value},
     create, delete, events, exec,
     failure::Failure,
-    features, kill, limits, query, spec, start,
+    features, kill, limits, log, query, spec, start,
 };
 
 /// What the program finds around itself.
@@ -31,10 +31,26 @@ pub(crate) struct World {
 pub(crate) struct Globals {
     /// Where containers are kept.
     pub root: PathBuf,
-    /// The log file.
-    pub log: Option<PathBuf>,
+    /// The log.
+    pub log: Option<log::Target>,
     /// JSON lines instead of text.
     pub log_json: bool,
+    /// How much is told there.
+    pub log_level: log::Level,
+    /// Who makes control groups.
+    pub manager: Manager,
+    /// Whether a control group that cannot be had is done without.
+    pub rootless: Option<bool>,
+}
+
+/// Who makes control groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Manager {
+    /// We do.
+    #[default]
+    CgroupFs,
+    /// Nobody.
+    Disabled,
 }
 
 /// What a command ends with.
@@ -115,25 +131,39 @@ impl Call {
 pub(crate) fn parse(words: &[String], world: &World) -> Result<Call, Failure> {
     let before = argv::parse(GLOBALS, words, 1)?;
     let root = before.value("root").map_or(world.root.clone(), |root| world.directory.join(root));
-    let log = before.value("log").filter(|log| !log.is_empty()).map(|log| {
-        // crun's `file:`; its syslog and journald forms go nowhere yet.
-        world.directory.join(log.strip_prefix("file:").unwrap_or(log))
-    });
+    let log = before.value("log").filter(|log| !log.is_empty()).map(|log| log::Target::parse(log, &world.directory));
+    log.as_ref().map_or(Ok(()), log::Target::check)?;
     let log_json = match before.value("log-format") {
         None | Some("" | "text") => false,
         Some("json") => true,
         Some(other) => return Err(Failure::Value { flag: "log-format", value: other.into(), wants: "text or json" }),
     };
-    let globals = Globals { root, log, log_json };
+    let log_level = match (before.has("debug"), before.value("log-level")) {
+        (true, _) => log::Level::Debug,
+        (false, None | Some("")) => log::Level::default(),
+        (false, Some(text)) => log::Level::parse(text).ok_or_else(|| Failure::Value {
+            flag: "log-level",
+            value: text.into(),
+            wants: "error, warning or debug",
+        })?,
+    };
+    let manager = match (before.has("systemd-cgroup"), before.value("cgroup-manager")) {
+        (true, _) | (_, Some("systemd")) => return Err(Failure::Systemd("--systemd-cgroup")),
+        (_, None | Some("" | "cgroupfs")) => Manager::CgroupFs,
+        (_, Some("disabled")) => Manager::Disabled,
+        (_, Some(other)) => {
+            let (flag, wants) = ("cgroup-manager", "cgroupfs, systemd or disabled");
+            return Err(Failure::Value { flag, value: other.into(), wants });
+        }
+    };
+    let rootless = rootless(before.value("rootless").unwrap_or("auto"))?;
+    let globals = Globals { root, log, log_json, log_level, manager, rootless };
     if before.has("version") {
         return Ok(Call { globals, given: Given::default(), action: Action::Version });
     }
     let Some((name, rest)) = before.words.split_first().filter(|_| !before.has("help")) else {
         return Ok(Call { globals, given: Given::default(), action: Action::Help });
     };
-    if before.has("systemd-cgroup") || before.value("cgroup-manager") == Some("systemd") {
-        return Err(Failure::Systemd("--systemd-cgroup"));
-    }
     let command = COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| Failure::Command(name.clone()))?;
     let given = argv::parse(command.flags, rest, command.flags_until)?;
     if given.has("help") {
@@ -144,6 +174,16 @@ pub(crate) fn parse(words: &[String], world: &World) -> Result<Call, Failure> {
         count if count < fewest => Err(Failure::Words { command: command.name, wants: "more arguments are needed" }),
         count if count > most => Err(Failure::Words { command: command.name, wants: "there are too many arguments" }),
         _ => Ok(Call { globals, given, action: Action::Command(command) }),
+    }
+}
+
+/// Go's words for true and false, and `auto`.
+fn rootless(text: &str) -> Result<Option<bool>, Failure> {
+    match text {
+        "auto" | "" => Ok(None),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(true)),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Some(false)),
+        other => Err(Failure::Value { flag: "rootless", value: other.into(), wants: "true, false or auto" }),
     }
 }
 
@@ -194,7 +234,7 @@ const COMMANDS: &[Command] = &[
         value("cap", Some('c')), value("preserve-fds", None), value("cgroup", None), switch("ignore-paused", None), HELP,
     ], words: (1, ANY), flags_until: 1, enters: true, run: exec::exec },
     Command { name: "kill", about: "send a signal to a container's first process", flags: &[switch("all", Some('a')), HELP], words: (1, 2), flags_until: 1, enters: false, run: kill::kill },
-    Command { name: "delete", about: "remove what a stopped container holds", flags: &[switch("force", Some('f')), HELP], words: (1, 1), flags_until: ANY, enters: false, run: delete::delete },
+    Command { name: "delete", about: "remove what a stopped container holds", flags: &[switch("force", Some('f')), switch("regex", Some('r')), HELP], words: (1, 1), flags_until: ANY, enters: false, run: delete::delete },
     Command { name: "state", about: "print a container's state as JSON", flags: &[HELP], words: (1, 1), flags_until: ANY, enters: false, run: query::state },
     Command { name: "list", about: "print the containers", flags: &[value("format", Some('f')), switch("quiet", Some('q')), HELP], words: (0, 0), flags_until: ANY, enters: false, run: query::list },
     Command { name: "ps", about: "print the processes of a container", flags: &[value("format", Some('f')), HELP], words: (1, ANY), flags_until: 1, enters: false, run: query::ps },
@@ -266,5 +306,27 @@ mod tests {
         assert_eq!(told("create"), "create: more arguments are needed");
         assert_eq!(told("state a b"), "state: there are too many arguments");
         assert_eq!(told("--log-format xml list"), "invalid value for log-format: \"xml\" is not text or json");
+        assert_eq!(
+            told("--log-level loud list"),
+            "invalid value for log-level: \"loud\" is not error, warning or debug"
+        );
+        assert_eq!(told("--rootless maybe list"), "invalid value for rootless: \"maybe\" is not true, false or auto");
+        assert_eq!(
+            told("--cgroup-manager=own list"),
+            "invalid value for cgroup-manager: \"own\" is not cgroupfs, systemd or disabled"
+        );
+    }
+
+    #[test]
+    fn global_flags_have_a_meaning() {
+        let globals = |line: &str| {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            parse(&words, &World::default()).map(|call| call.globals).unwrap()
+        };
+        assert_eq!(globals("--debug list").log_level, log::Level::Debug);
+        assert_eq!(globals("--log-level=error list").log_level, log::Level::Error);
+        assert_eq!(globals("--rootless=true list").rootless, Some(true));
+        assert_eq!(globals("--rootless=auto list").rootless, None);
+        assert_eq!(globals("--cgroup-manager=disabled list").manager, Manager::Disabled);
     }
 }

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     commands::Context,
+    document::{self, Read},
     failure::{At, Failure},
 };
 use crate::CreateOptions;
@@ -122,7 +123,7 @@ impl Container {
 
     /// The document it was made from.
     pub(crate) fn spec(&self) -> Result<Spec, Failure> {
-        read_spec(&self.directory.join("config.json")).map(|(spec, _)| spec)
+        read_spec(&self.directory.join("config.json")).map(|(read, _)| read.document)
     }
 
     /// The socket its init waits at.
@@ -190,13 +191,12 @@ pub(crate) fn check_id(id: &str) -> Result<(), Failure> {
 }
 
 /// The document and its bytes.
-pub(crate) fn read_spec(path: &Path) -> Result<(Spec, Vec<u8>), Failure> {
+pub(crate) fn read_spec(path: &Path) -> Result<(Read<Spec>, Vec<u8>), Failure> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Failure::NoConfig(path.into())),
         other => other.at("read", path)?,
     };
-    let wrong = |source| Failure::Json { what: format!("read {}", path.display()), source };
-    Ok((serde_json::from_slice(&bytes).map_err(wrong)?, bytes))
+    Ok((document::read(&bytes, path, "/process/capabilities")?, bytes))
 }
 
 /// Makes the directory of a new container; the one who can make it owns the id.

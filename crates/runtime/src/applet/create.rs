@@ -6,7 +6,7 @@ use knarr_spec::runtime::Spec;
 
 use super::{
     attend::Attendant,
-    commands::{Context, Done},
+    commands::{Context, Done, Manager},
     console::hand_over,
     container::{Container, make_directory, read_spec, record, short, ticks_if_alive},
     delete,
@@ -15,7 +15,7 @@ use super::{
     notify::{self, Notify},
     time,
 };
-use crate::{CreateOptions, Created, Gate, Host, RootSource, Stdio, plan};
+use crate::{CgroupChoice, CreateOptions, Created, Gate, Host, RootSource, Stdio, plan};
 
 /// `create`: everything but the program.
 pub(crate) fn create(context: &mut Context<'_>) -> Result<Done, Failure> {
@@ -79,7 +79,12 @@ impl Make {
         let (given, id) = (context.given, context.id()?.to_owned());
         let bundle = context.path(given.value("bundle").unwrap_or(""));
         let bundle = fs::canonicalize(&bundle).at("open bundle", &bundle)?;
-        let (mut spec, mut bytes) = read_spec(&bundle.join(given.value("config").unwrap_or("config.json")))?;
+        let (read, mut bytes) = read_spec(&bundle.join(given.value("config").unwrap_or("config.json")))?;
+        read.warnings.iter().for_each(|text| log::warning(context.globals, text));
+        let mut spec = read.document;
+        if mode != Mode::Waiting && spec.process().is_none() {
+            return Err(Failure::NoProcess);
+        }
         let terminal = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
         match (mode != Mode::Attended && terminal, given.value("console-socket")) {
             (true, None) => return Err(Failure::NoConsoleSocket),
@@ -94,6 +99,11 @@ impl Make {
             id,
             bundle,
             root: RootSource::Directory(root),
+            cgroup: match context.globals.manager {
+                Manager::CgroupFs => CgroupChoice::Spec,
+                Manager::Disabled => CgroupChoice::None,
+            },
+            rootless: context.globals.rootless,
             no_new_keyring: given.has("no-new-keyring"),
             no_pivot: given.has("no-pivot"),
             // Engines read the counters of every controller, limited or not.
@@ -137,6 +147,8 @@ impl Make {
         for note in &plan.notes {
             log::warning(context.globals, note);
         }
+        plan.details.iter().for_each(|detail| log::debug(context.globals, || detail.clone()));
+        log::debug(context.globals, || plan.to_string());
         let mut created = crate::create(&plan, Stdio::default())?;
         match self.hand_out(context, &mut created) {
             Ok(container) => Ok((container, created)),
@@ -166,7 +178,8 @@ impl Make {
             use std::os::fd::AsFd;
             hand_over(&context.path(socket), master.as_fd(), "/dev/ptmx")?;
         }
-        if let Some(socket) = context.given.value("pidfd-socket") {
+        let receiver = self.spec.annotations().as_ref().and_then(|all| all.get("run.oci.pidfd_receiver"));
+        for socket in context.given.value("pidfd-socket").into_iter().chain(receiver.map(String::as_str)) {
             hand_over(&context.path(socket), created.pidfd(), "pidfd")?;
         }
         if let Some(path) = context.given.value("pid-file") {

@@ -1,19 +1,42 @@
 //! `delete`.
 
-use std::{fs, io};
+use std::{ffi::CString, fs, io};
+
+use knarr_sys::regex::Regex;
 
 use super::{
     commands::{Context, Done, Globals},
     container::{Container, Status, check_id},
     failure::{At, Failure},
     kill, log,
+    query::ids,
 };
 use crate::{Host, poststop, run_hooks};
 
-/// Removes what a stopped container holds; with `--force`, stops it before, and is content when there is none.
+/// Removes what a stopped container holds; with `--force`, stops it before, and is content when there is none. With crun's `--regex`
+/// all whose id the expression is found in: each is tried, the first failure is told.
 pub(crate) fn delete(context: &mut Context<'_>) -> Result<Done, Failure> {
+    if !context.given.has("regex") {
+        return one(context, context.id()?);
+    }
+    let text = |text: &str| CString::new(text).map_err(|_| Failure::InvalidId(text.into()));
+    let regex = Regex::extended(&text(context.id()?)?)?;
+    let mut first = Ok(Done::Quiet);
+    for id in ids(context)? {
+        if regex.is_in(&text(&id)?) {
+            let deleted = one(context, &id);
+            if let Err(failure) = &deleted {
+                log::warning(context.globals, &format!("delete {id}: {}", failure.text()));
+            }
+            first = first.and(deleted);
+        }
+    }
+    first
+}
+
+fn one(context: &Context<'_>, id: &str) -> Result<Done, Failure> {
     let force = context.given.has("force");
-    let container = match Container::of(context) {
+    let container = match Container::load(&context.globals.root, id) {
         Err(Failure::Missing(id)) => return nothing_there(context, id, force),
         other => other?,
     };

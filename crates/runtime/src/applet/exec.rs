@@ -11,7 +11,9 @@ use super::{
     console::hand_over,
     container::{Container, Status},
     create::{check_descriptors, write_pid},
+    document,
     failure::{At, Failure},
+    log,
 };
 use crate::{ExecTarget, Stdio};
 
@@ -25,7 +27,7 @@ pub(crate) fn exec(context: &mut Context<'_>) -> Result<Done, Failure> {
     }
     let spec = container.spec()?;
     let process = match context.given.value("process").filter(|path| !path.is_empty()) {
-        Some(path) => read(&context.path(path))?,
+        Some(path) => read(context, &context.path(path))?,
         None => from_flags(spec.process().clone().unwrap_or_default(), context.given)?,
     };
     let (terminal, detach) = (process.terminal().unwrap_or(false), context.given.has("detach"));
@@ -40,6 +42,7 @@ pub(crate) fn exec(context: &mut Context<'_>) -> Result<Done, Failure> {
         pid: container.record.pid,
         cgroup: cgroup(&container, context.given)?,
         seccomp: spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()),
+        annotations: container.record.annotations.clone(),
         pdeathsig: false,
         preserve_fds,
     };
@@ -85,11 +88,11 @@ fn cgroup(container: &Container, given: &Given) -> Result<Option<knarr_cgroup::C
     Ok(Some(cgroup))
 }
 
-fn read(path: &std::path::Path) -> Result<Process, Failure> {
+fn read(context: &Context<'_>, path: &std::path::Path) -> Result<Process, Failure> {
     let bytes = std::fs::read(path).at("read", path)?;
-    let process: Process = serde_json::from_slice(&bytes)
-        .map_err(|source| Failure::Json { what: format!("read {}", path.display()), source })?;
-    check(process)
+    let read = document::read(&bytes, path, "/capabilities")?;
+    read.warnings.iter().for_each(|text| log::warning(context.globals, text));
+    check(read.document)
 }
 
 fn check(process: Process) -> Result<Process, Failure> {

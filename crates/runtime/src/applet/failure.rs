@@ -56,6 +56,8 @@ pub(crate) enum Failure {
     NoConfig(PathBuf),
     #[error("File {} exists. Remove it first", .0.display())]
     ConfigExists(PathBuf),
+    #[error("process: is required by start")]
+    NoProcess,
     #[error("unable to stat preserved-fd {0}")]
     PreservedFd(u32),
     #[error("{0}")]

@@ -9,7 +9,7 @@ use super::{
     commands::{Context, Done},
     failure::Failure,
 };
-use crate::{capability_names, option_names};
+use crate::{ANNOTATIONS_READ, capability_names, option_names};
 
 /// The newest version of the specification this follows, and the oldest.
 pub(crate) const SPEC_VERSION: &str = "1.3.0";
@@ -76,10 +76,10 @@ pub(crate) fn features(_: &mut Context<'_>) -> Result<Done, Failure> {
                 "flags": ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"],
             },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false },
+            "netDevices": { "enabled": true },
         },
         "annotations": { "io.github.knarr.version": env!("CARGO_PKG_VERSION") },
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": ANNOTATIONS_READ,
     });
     Ok(Done::Text(format!("{document:#}\n")))
 }

@@ -10,6 +10,7 @@ use super::{
     commands::{Context, Done},
     container::{Container, Status},
     failure::{At, Failure},
+    log,
 };
 use crate::plan::cgroup::zero_tasks_is_unset;
 
@@ -49,6 +50,9 @@ pub(crate) fn update(context: &mut Context<'_>) -> Result<Done, Failure> {
         ["l3-cache-schema", "mem-bw-schema"].into_iter().find(|flag| context.given.value(flag).is_some())
     {
         return Err(Failure::IntelRdt(flag));
+    }
+    if context.given.value("kernel-memory").or(context.given.value("kernel-memory-tcp")).is_some() {
+        log::warning(context.globals, "Kernel memory settings are ignored and will be removed");
     }
     let wanted = match context.given.value("resources").filter(|path| !path.is_empty()) {
         Some("-") => document(std::io::stdin(), "standard input")?,

@@ -76,7 +76,7 @@ pub(crate) fn list(context: &mut Context<'_>) -> Result<Done, Failure> {
 }
 
 /// Names in the directory, sorted; a default directory that is not there has none.
-fn ids(context: &Context<'_>) -> Result<Vec<String>, Failure> {
+pub(crate) fn ids(context: &Context<'_>) -> Result<Vec<String>, Failure> {
     let root = &context.globals.root;
     let entries = match fs::read_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && *root == context.world.root => return Ok(Vec::new()),

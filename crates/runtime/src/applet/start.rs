@@ -20,11 +20,15 @@ pub(crate) fn start(context: &mut Context<'_>) -> Result<Done, Failure> {
         Status::Running => return Err(Failure::AlreadyRunning),
         status => return Err(Failure::State { verb: "start", status: status.name() }),
     }
+    let spec = container.spec()?;
+    if spec.process().is_none() {
+        return Err(Failure::NoProcess);
+    }
     let notify = Notify::bind(context, &container.directory)?;
     let gate = short(&container.gate())?;
     let mut options = container.record.options.clone();
     options.gate = Gate::Socket(gate.path.clone());
-    let plan = plan(&container.spec()?, &Host::probe(), &options).map_err(crate::Error::from)?;
+    let plan = plan(&spec, &Host::probe(), &options).map_err(crate::Error::from)?;
     let started = start_at(&plan, &gate.path);
     let _ = fs::remove_file(container.gate());
     started?;

@@ -1,5 +1,6 @@
 //! One more process in a container.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -23,6 +24,8 @@ pub struct ExecTarget {
     pub cgroup: Option<Cgroup>,
     /// The container's profile.
     pub seccomp: Option<LinuxSeccomp>,
+    /// Its annotations, for those that change how a process is made.
+    pub annotations: HashMap<String, String>,
     /// Kill the process when the one that made it dies.
     pub pdeathsig: bool,
     /// How many descriptors from 3 on the program keeps.
@@ -38,8 +41,12 @@ pub fn exec(target: &ExecTarget, process: &Process, stdio: Stdio) -> Result<Runn
         preserve_fds: target.preserve_fds,
         ..CreateOptions::default()
     };
-    let joining =
-        Joining { namespaces: &namespaces, seccomp: target.seccomp.as_ref(), cgroup: target.cgroup.is_some() };
+    let joining = Joining {
+        namespaces: &namespaces,
+        seccomp: target.seccomp.as_ref(),
+        cgroup: target.cgroup.is_some(),
+        annotations: target.annotations.clone(),
+    };
     let mut host = Host::probe();
     if namespaces.contains(&Namespace::User) {
         host.setgroups_denied = groups_denied(target.pid);

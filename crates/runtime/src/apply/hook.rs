@@ -2,6 +2,7 @@
 //!
 //! Spec: config.md "POSIX-platform Hooks".
 
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -39,7 +40,10 @@ pub(crate) fn run(step: &HookStep, state: &State) -> Result<(), Error> {
     if let Some(name) = step.arguments.first() {
         command.arg0(tree::os(name));
     }
-    command.stdin(input).stdout(Pipe::null()).stderr(shared).current_dir(existing(&state.bundle));
+    command.stdin(input).current_dir(existing(&state.bundle));
+    let file = |path: &Option<CString>| path.as_ref().map(|path| open_output(path).map(Pipe::from)).transpose();
+    command.stdout(file(&step.output[0])?.unwrap_or_else(Pipe::null));
+    command.stderr(file(&step.output[1])?.unwrap_or_else(|| shared.into()));
     let child = command.spawn().map_err(|error| failed(error.to_string()))?;
     let handle = pidfd::open(child.id()).failing_call(|| "watch a hook".into())?;
     match wait(&handle, step.timeout_s) {
@@ -48,6 +52,16 @@ pub(crate) fn run(step: &HookStep, state: &State) -> Result<(), Error> {
         None => Err(failed(format!("killed after {} s", step.timeout_s.unwrap_or(0)))),
     }
 }
+
+/// A file that what a hook says is appended to.
+pub(crate) fn open_output(path: &CStr) -> Result<OwnedFd, Error> {
+    let flags = fs::OFlags::WRONLY | fs::OFlags::CREATE | fs::OFlags::APPEND | fs::OFlags::CLOEXEC;
+    let opened = fs::openat(fs::CWD, path, flags, fs::Mode::from_raw_mode(OUTPUT_MODE));
+    opened.failing_with(|| format!("open {} for what a hook says", path.to_string_lossy()))
+}
+
+/// As crun makes it.
+const OUTPUT_MODE: u32 = 0o700;
 
 fn existing(bundle: &Path) -> &Path {
     if bundle.is_dir() { bundle } else { Path::new("/") }
@@ -83,13 +97,15 @@ fn with_words(exit: &str, errors: &OwnedFd) -> String {
 
 /// Runs a hook as a child of the container's init, in its namespaces; prepared before the clone.
 pub(crate) fn run_in_child(prepared: &Prepared, index: usize, step: &HookStep) -> Result<(), Trouble> {
-    let (_, arguments, environment) = prepared.hooks.iter().find(|(of, ..)| *of == index).ok_or(Errno::BADF)?;
+    let hook = prepared.hooks.iter().find(|hook| hook.step == index).ok_or(Errno::BADF)?;
     let state = prepared.state.as_ref().ok_or(Errno::BADF)?;
     fs::seek(state, fs::SeekFrom::Start(0))?;
     let process = clone3(&CloneOptions::default(), || {
         sigaction::reset();
         let _ = io::dup2_stdin(state);
-        let _ = execve::execve(&step.path, arguments, environment);
+        let _ = hook.output[0].as_ref().map_or(Ok(()), io::dup2_stdout);
+        let _ = hook.output[1].as_ref().map_or(Ok(()), io::dup2_stderr);
+        let _ = execve::execve(&step.path, &hook.arguments, &hook.environment);
         EXIT_NOT_EXECUTED
     })?;
     match wait(&process.pidfd, step.timeout_s) {

@@ -9,6 +9,7 @@ mod copy_up;
 mod exec;
 mod hint;
 mod hook;
+mod net_device;
 mod parent;
 mod prepare;
 mod procfs;

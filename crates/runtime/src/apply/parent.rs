@@ -13,7 +13,7 @@ use super::child::{self, Child, put_down};
 use super::prepare::{Made, Prepared, rewrite};
 use super::state::{State, Status};
 use super::wire::{self, Message};
-use super::{hook, tree};
+use super::{hook, net_device, tree};
 use crate::Error;
 use crate::plan::step::{IdMapWriter, IdMaps, IdRange};
 use crate::plan::{Namespace, ParentStep, Plan, Step, Sync};
@@ -139,8 +139,15 @@ fn clone_child(
 }
 
 fn own_namespace(kind: Namespace) -> Result<OwnedFd, Error> {
-    let path = format!("/proc/self/ns/{}", kind.proc_name());
-    let opened = fs::openat(fs::CWD, Path::new(&path), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    open_namespace(&format!("/proc/self/ns/{}", kind.proc_name()))
+}
+
+fn namespace_of(pid: u32, kind: Namespace) -> Result<OwnedFd, Error> {
+    open_namespace(&format!("/proc/{pid}/ns/{}", kind.proc_name()))
+}
+
+fn open_namespace(path: &str) -> Result<OwnedFd, Error> {
+    let opened = fs::openat(fs::CWD, Path::new(path), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     opened.failing_with(|| format!("open {path}"))
 }
 
@@ -161,6 +168,11 @@ fn after_clone(plan: &Plan, prepared: &Prepared, made: &mut Made, ready: &mut Re
             }
             ParentStep::Hook(step) => {
                 hook::run(step, &State::of(plan, ready.pid, Status::Creating))?;
+            }
+            ParentStep::MoveNetDevice { name, to } => {
+                let own = own_namespace(Namespace::Network)?;
+                let theirs = namespace_of(ready.pid, Namespace::Network)?;
+                net_device::relocate(name, to, &theirs, &own).failing_call(what)?;
             }
             ParentStep::OomScore(score) => {
                 let path = format!("/proc/{}/oom_score_adj", ready.pid);

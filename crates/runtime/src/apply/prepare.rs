@@ -18,10 +18,10 @@ use knarr_sys::{Errno, scm_rights};
 
 use super::child::put_down;
 use super::parent::{Failing, FailingCall, map_ids};
-use super::{Stdio, procfs};
+use super::{Stdio, hook, procfs};
 use crate::Error;
 use crate::plan::mount::bits;
-use crate::plan::step::{IdMapWriter, IdMaps};
+use crate::plan::step::{HookStep, IdMapWriter, IdMaps};
 use crate::plan::{Namespace, ParentStep, Plan, Step};
 
 /// The seccomp agent: where the listener goes, and what is said with it.
@@ -54,11 +54,30 @@ pub(crate) struct Prepared {
     pub agent: Option<Agent>,
     /// The state document hooks of the child read.
     pub state: Option<OwnedFd>,
-    /// Arguments and environment of each hook of the child, by step.
-    pub hooks: Vec<(usize, Strings, Strings)>,
+    /// The hooks of the child.
+    pub hooks: Vec<PreparedHook>,
     /// A process of the container that is joined, and its root.
     pub target: Option<OwnedFd>,
     pub target_root: Option<OwnedFd>,
+}
+
+/// What a hook of the child is executed with.
+#[derive(Debug)]
+pub(crate) struct PreparedHook {
+    /// Which step it is.
+    pub step: usize,
+    pub arguments: Strings,
+    pub environment: Strings,
+    /// Where its standard output and error go, when somewhere else.
+    pub output: [Option<OwnedFd>; 2],
+}
+
+impl PreparedHook {
+    fn new(step: usize, hook: &HookStep) -> Result<PreparedHook, Error> {
+        let open = |path: &Option<CString>| path.as_deref().map(hook::open_output).transpose();
+        let (arguments, environment) = (Strings::new(hook.arguments.clone()), Strings::new(hook.environment.clone()));
+        Ok(PreparedHook { step, arguments, environment, output: [open(&hook.output[0])?, open(&hook.output[1])?] })
+    }
 }
 
 /// What was made for the container and must go when it cannot be.
@@ -85,14 +104,11 @@ impl Prepared {
     /// What every child needs, whoever it is.
     pub fn new(plan: &Plan, stdio: Stdio) -> Result<Prepared, Error> {
         let stdio = Stdio { stdin: above(stdio.stdin)?, stdout: above(stdio.stdout)?, stderr: above(stdio.stderr)? };
-        let hook_strings = plan.child.iter().enumerate().filter_map(|(index, step)| match step {
-            Step::Hook(hook) => {
-                let (arguments, environment) = (hook.arguments.clone(), hook.environment.clone());
-                Some((index, Strings::new(arguments), Strings::new(environment)))
-            }
+        let hooks = plan.child.iter().enumerate().filter_map(|(index, step)| match step {
+            Step::Hook(hook) => Some(PreparedHook::new(index, hook)),
             _ => None,
         });
-        let hooks: Vec<_> = hook_strings.collect();
+        let hooks = hooks.collect::<Result<Vec<_>, Error>>()?;
         let state = if hooks.is_empty() { None } else { Some(memory("hook-state")?) };
         let writes = |step: &Step| matches!(step, Step::WriteProc(_) | Step::ExecLabel(_) | Step::NewClocks { .. });
         let proc = match plan.child.iter().any(writes) {
@@ -122,16 +138,20 @@ impl Prepared {
     pub fn step(&mut self, made: &mut Made, step: &ParentStep) -> Result<(), Error> {
         match step {
             ParentStep::OpenNamespace { kind, path } => self.namespaces.push((*kind, open_namespace(path)?)),
-            ParentStep::MakeCgroup { path, resources, required, all_controllers } => {
+            ParentStep::MakeCgroup { path, resources, required, all_controllers, owner } => {
                 let options = knarr_cgroup::CreateOptions {
                     controllers: if *all_controllers { Controllers::All } else { Controllers::OnlyUsed },
                     rootless: !required,
                     ..knarr_cgroup::CreateOptions::default()
                 };
                 self.cgroup(made, path, resources, &options)?;
+                if let (Some(cgroup), Some(owner)) = (&made.cgroup, owner) {
+                    cgroup.delegate(*owner)?;
+                }
             }
-            ParentStep::OpenMount { source, recursive, ids, ids_recursive } => {
-                let opened = open_mount(source, *recursive, ids.as_ref(), *ids_recursive)?;
+            ParentStep::OpenMount { source, recursive, follow, ids, ids_recursive } => {
+                let nofollow = if *follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+                let opened = open_mount(source, nofollow, *recursive, ids.as_ref(), *ids_recursive)?;
                 self.mounts.push(Some(opened));
             }
             ParentStep::BindGate { path } => {
@@ -216,9 +236,15 @@ fn open_namespace(path: &Path) -> Result<OwnedFd, Error> {
     opened.failing_with(|| format!("open namespace {}", path.display()))
 }
 
-fn open_mount(source: &CStr, recursive: bool, ids: Option<&IdMaps>, ids_recursive: bool) -> Result<OwnedFd, Error> {
+fn open_mount(
+    source: &CStr,
+    nofollow: OFlags,
+    recursive: bool,
+    ids: Option<&IdMaps>,
+    ids_recursive: bool,
+) -> Result<OwnedFd, Error> {
     let shown = source.to_string_lossy();
-    let file = fs::openat(fs::CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let file = fs::openat(fs::CWD, source, OFlags::PATH | OFlags::CLOEXEC | nofollow, Mode::empty());
     let file = file.failing_with(|| format!("open {shown}"))?;
     let made = mount::clone_tree(file.as_fd(), recursive).failing_with(|| format!("open mount {shown}"))?;
     if let Some(ids) = ids {

@@ -15,7 +15,7 @@ use super::child::Child;
 use super::root::explained;
 use super::wire::Trouble;
 use super::{cgroups, copy_up, procfs};
-use crate::plan::mount::{FsOption, MountKind, MountStep, bits};
+use crate::plan::mount::{FsOption, Links, MountKind, MountStep, bits};
 use crate::plan::step::DeviceStep;
 
 /// Directories made on the way to a mount point.
@@ -31,22 +31,40 @@ pub(crate) struct Covers {
 pub(crate) fn mount(child: &mut Child<'_>, step: &MountStep) -> Result<(), Trouble> {
     match &step.kind {
         MountKind::FileSystem { .. } => file_system(child.root()?, step),
-        MountKind::Bind { source, recursive, opened } => {
-            let made = if *opened { child.next_mount()? } else { clone_path(source, *recursive)? };
-            place_bind(child.root()?, step, made.as_fd())
+        MountKind::Bind { source, recursive, opened, links } => {
+            let follow = *links == Links::Followed;
+            let made = if *opened { child.next_mount()? } else { clone_path(source, *recursive, follow)? };
+            match links {
+                Links::Copied if file_type(&made)? == FileType::Symlink => {
+                    copy_link(child.root()?, &step.target, &made)
+                }
+                _ => place_bind(child.root()?, step, made.as_fd()),
+            }
         }
         MountKind::Cgroups { hierarchies, namespace, read_only } => {
             let target = target(child.root()?, step, true)?;
             cgroups::mount(child, target.as_fd(), hierarchies, *namespace, *read_only)
         }
-        MountKind::Remount { flags, data } => remount(child.root()?, step, *flags, data),
+        MountKind::Remount { mount_only: true, .. } => change(target(child.root()?, step, true)?.as_fd(), step),
+        MountKind::Remount { flags, data, .. } => remount(child.root()?, step, *flags, data),
     }
 }
 
-fn clone_path(source: &CStr, recursive: bool) -> Result<OwnedFd, Trouble> {
-    let source = fs::openat(fs::CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+fn clone_path(source: &CStr, recursive: bool, follow: bool) -> Result<OwnedFd, Trouble> {
+    let nofollow = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let source = fs::openat(fs::CWD, source, OFlags::PATH | OFlags::CLOEXEC | nofollow, Mode::empty())
         .map_err(|errno| Trouble::new(errno, "the source"))?;
     Ok(mount::clone_tree(source.as_fd(), recursive)?)
+}
+
+/// crun's `copy-symlink`: what stands there already must be the same link.
+fn copy_link(root: &Root, at: &InRoot, link: &OwnedFd) -> Result<(), Trouble> {
+    let text = fs::readlinkat(link, c"", Vec::new())?;
+    let (parent, name) = parent(root, at)?;
+    match fs::symlinkat(&text, &parent, name) {
+        Err(Errno::EXIST) if fs::readlinkat(&parent, name, Vec::new()).is_ok_and(|there| there == text) => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 fn place_bind(root: &Root, step: &MountStep, made: BorrowedFd<'_>) -> Result<(), Trouble> {
@@ -105,7 +123,7 @@ fn file_system(root: &Root, step: &MountStep) -> Result<(), Trouble> {
 
 /// A user namespace that does not own the network may not mount its own sysfs: it sees the one outside.
 fn instead_of(step: &MountStep, path: &CStr, target: &OwnedFd) -> Result<(), Trouble> {
-    let made = clone_path(path, true)?;
+    let made = clone_path(path, true, true)?;
     mount::attach(made.as_fd(), target.as_fd())?;
     change(made.as_fd(), step)
 }
@@ -156,7 +174,21 @@ fn remount(root: &Root, step: &MountStep, flags: u64, data: &CStr) -> Result<(),
     let target = target(root, step, true)?;
     knarr_sys::io::fchdir(&target)?;
     let data = (!data.is_empty()).then_some(data);
-    Ok(mount::mount(None, c".", None, flags | ms_flags(step.own.set), data)?)
+    let flags = flags | ms_flags(step.own.set);
+    match mount::mount(None, c".", None, flags, data) {
+        // Flags that a user namespace above has locked cannot be dropped; a remount names them all.
+        Err(Errno::PERM) => Ok(mount::mount(None, c".", None, flags | locked_flags(&target)?, data)?),
+        other => Ok(other?),
+    }
+}
+
+/// The flags a mount has now, which mount(2) would clear where it is not told them again. statfs(2) has them at the same bits but one.
+fn locked_flags(mount: &OwnedFd) -> Result<u64, Errno> {
+    const SAME: u64 = 1 | 2 | 4 | 8 | 1024 | 2048;
+    const ST_RELATIME: u64 = 4096;
+    const MS_RELATIME: u64 = 1 << 21;
+    let flags = fs::fstatvfs(mount)?.f_flag.bits();
+    Ok(flags & SAME | if flags & ST_RELATIME != 0 { MS_RELATIME } else { 0 })
 }
 
 /// `MOUNT_ATTR_*` as mount(2) says it.
@@ -173,7 +205,8 @@ pub(crate) fn file_type(fd: impl AsFd) -> Result<FileType, Errno> {
 
 /// The mount point, made where it is missing.
 fn target(root: &Root, step: &MountStep, directory: bool) -> Result<OwnedFd, Trouble> {
-    let opened = if step.no_link { root.open_path_nofollow(&step.target) } else { root.open_path(&step.target) };
+    let on_link = step.no_link || step.on_link;
+    let opened = if on_link { root.open_path_nofollow(&step.target) } else { root.open_path(&step.target) };
     let target = match opened {
         Err(error) if error.errno == Errno::NOENT => make_target(root, &step.target, directory)?,
         other => other?,

@@ -7,6 +7,7 @@ use std::path::Path;
 use knarr_spec::runtime::{LinuxIdMapping, Process};
 use knarr_sys::InRoot;
 
+use super::annotation::Annotations;
 use super::step::{IdMaps, IdRange, Namespace, ParentStep, Step};
 use super::{Plan, Program};
 use crate::{CreateOptions, Host, Problem, Problems};
@@ -35,6 +36,7 @@ pub(crate) struct Build<'a> {
     pub groups_denied: bool,
     /// `linux.mountLabel`.
     pub label: Option<String>,
+    pub annotations: Annotations,
 }
 
 impl<'a> Build<'a> {
@@ -55,6 +57,7 @@ impl<'a> Build<'a> {
             ids: None,
             groups_denied: host.setgroups_denied,
             label: None,
+            annotations: Annotations::default(),
         }
     }
 

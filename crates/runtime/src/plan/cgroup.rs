@@ -4,13 +4,13 @@
 
 use std::path::PathBuf;
 
-use knarr_spec::runtime::{Linux, LinuxResources};
+use knarr_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Mount, Spec};
 
 use super::Build;
 use super::step::{ParentStep, Step};
 use crate::{CgroupChoice, Problem};
 
-pub(super) fn join(build: &mut Build<'_>, linux: &Linux) {
+pub(super) fn join(build: &mut Build<'_>, spec: &Spec, linux: &Linux) {
     let mut resources = linux.resources().clone().unwrap_or_default();
     if build.host.user_namespace {
         // No device can be made here, and the kernel lets nobody in a user namespace change these rules.
@@ -28,16 +28,45 @@ pub(super) fn join(build: &mut Build<'_>, linux: &Linux) {
             return;
         }
         CgroupChoice::Caller => return,
+        CgroupChoice::None => {
+            if limits {
+                build.plan.notes.push("linux.resources: nothing is limited, for control groups are turned off".into());
+            }
+            return;
+        }
         CgroupChoice::Path(path) => path.clone(),
         CgroupChoice::Spec => match linux.cgroups_path() {
             Some(path) if !path.as_os_str().is_empty() => path.clone(),
             _ => PathBuf::from("/knarr").join(&build.options.id),
         },
     };
-    let required = limits || (linux.cgroups_path().is_some() && !build.host.user_namespace);
+    let required = match build.options.rootless {
+        Some(rootless) => limits || !rootless,
+        None => limits || (linux.cgroups_path().is_some() && !build.host.user_namespace),
+    };
+    let owner = owner(build, spec, linux);
     let (resources, all_controllers) = (Box::new(resources), build.options.all_controllers);
-    build.before_clone.push(ParentStep::MakeCgroup { path, resources, required, all_controllers });
+    build.before_clone.push(ParentStep::MakeCgroup { path, resources, required, all_controllers, owner });
     build.child.push(Step::EnterCgroup);
+}
+
+/// Spec: config-linux.md "Cgroup ownership": with a cgroup namespace of its own and a cgroup file system it can write to, the group is
+/// the program's user's, who may then divide it. Without a user namespace that is root, and so it is already.
+fn owner(build: &Build<'_>, spec: &Spec, linux: &Linux) -> Option<u32> {
+    let kinds = linux.namespaces().as_deref().unwrap_or_default();
+    let new = |kind| kinds.iter().any(|n| n.typ() == kind && n.path().is_none());
+    let version2 = build.host.cgroups.iter().any(|hierarchy| hierarchy.version2);
+    if !new(LinuxNamespaceType::Cgroup) || !version2 || !spec.mounts().iter().flatten().any(is_writable_cgroup) {
+        return None;
+    }
+    let ranges = super::id_ranges(linux.uid_mappings().as_deref());
+    let user = spec.process().as_ref().map_or(0, |process| process.user().uid());
+    super::idmap::moved(user, &ranges)
+}
+
+fn is_writable_cgroup(mount: &Mount) -> bool {
+    let read_only = mount.options().iter().flatten().any(|option| option == "ro" || option == "rro");
+    matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2")) && !read_only
 }
 
 /// A limit of 0 tasks is a limit since version 1.3; to those who write older documents, podman among them, it means "none".

@@ -2,6 +2,8 @@
 //!
 //! Spec: config.md "Process", with `execCPUAffinity`, which counts only here.
 
+use std::collections::HashMap;
+
 use knarr_spec::runtime::{LinuxSeccomp, Process};
 
 use super::step::{Namespace, ParentStep, Step, Sync};
@@ -17,6 +19,8 @@ pub struct Joining<'a> {
     pub seccomp: Option<&'a LinuxSeccomp>,
     /// It has a control group to enter.
     pub cgroup: bool,
+    /// The container's annotations.
+    pub annotations: HashMap<String, String>,
 }
 
 /// The plan of a process that joins a container.
@@ -28,6 +32,7 @@ pub fn plan_exec(
 ) -> Result<Plan, Problems> {
     let mut build = Build::new(host, options);
     build.joined = joining.namespaces.to_vec();
+    build.annotations = super::annotation::read(&mut build, &joining.annotations);
     affinity(&mut build, "initial", process.exec_cpu_affinity().as_ref().and_then(|a| a.initial().as_ref()));
     if joining.cgroup {
         build.child.push(Step::EnterCgroup);

@@ -2,6 +2,8 @@
 //!
 //! Spec: config.md "POSIX-platform Hooks"; the order of runtime.md "Lifecycle".
 
+use std::collections::HashMap;
+
 use knarr_spec::runtime::{Hook, Spec};
 
 use super::Build;
@@ -30,7 +32,8 @@ fn hook_step(build: &mut Build<'_>, kind: HookKind, index: usize, hook: &Hook) -
         _ => vec![path.clone()],
     };
     let environment = build.c_strings(&at, hook.env().as_deref().unwrap_or_default());
-    Some(HookStep { kind, path, arguments, environment, timeout_s })
+    let output = build.annotations.hook_output.clone();
+    Some(HookStep { kind, path, arguments, environment, timeout_s, output })
 }
 
 /// prestart and createRuntime in our own namespaces, createContainer in the container's; all before the root changes.
@@ -62,5 +65,7 @@ pub(super) fn start_container(build: &mut Build<'_>, spec: &Spec) {
 /// The hooks to run after the container is gone.
 pub fn poststop(spec: &Spec, host: &crate::Host, options: &crate::CreateOptions) -> Vec<HookStep> {
     let given = spec.hooks().as_ref().and_then(|hooks| hooks.poststop().as_ref());
-    hooks(&mut Build::new(host, options), HookKind::Poststop, given)
+    let mut build = Build::new(host, options);
+    build.annotations = super::annotation::read(&mut build, spec.annotations().as_ref().unwrap_or(&HashMap::new()));
+    hooks(&mut build, HookKind::Poststop, given)
 }

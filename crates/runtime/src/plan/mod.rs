@@ -4,13 +4,16 @@
 //! Law: reads no file, calls no syscall, never fails halfway: a complete `Plan`, or every problem found.
 //! Not here: doing the steps (`apply`), checking their order (`verify`).
 
+mod annotation;
 mod build;
 pub(crate) mod cgroup;
 mod device;
 mod exec;
 mod hook;
+mod idmap;
 pub(crate) mod mount;
 mod namespace;
+mod net_device;
 mod process;
 mod root;
 pub(crate) mod step;
@@ -21,8 +24,9 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use knarr_spec::runtime::Spec;
+use knarr_spec::runtime::{Process, Spec};
 
+pub use annotation::READ as ANNOTATIONS_READ;
 pub(crate) use build::{Build, id_ranges};
 pub use exec::{Joining, plan_exec};
 pub use hook::poststop;
@@ -77,6 +81,8 @@ pub struct Plan {
     pub identity: Identity,
     /// What the configuration asks for that will be left out, in sentences.
     pub notes: Vec<String>,
+    /// The same, of what is left out by every runtime: for those who look closely.
+    pub details: Vec<String>,
 }
 
 /// Versions of the document this code was written for: 1.0.0 up to before this one.
@@ -89,16 +95,17 @@ pub fn plan(spec: &Spec, host: &Host, options: &CreateOptions) -> Result<Plan, P
     check_id(&mut build, &options.id);
     let empty = Default::default();
     let linux = spec.linux().as_ref().unwrap_or(&empty);
-    let Some(process) = spec.process() else {
-        return Err(Problems(vec![Problem::Missing { at: "process".into() }]));
-    };
+    let nothing = nothing_to_run();
+    let process = spec.process().as_ref().unwrap_or(&nothing);
     check_supported(&mut build, linux);
     build.identity(spec, linux);
+    build.annotations = annotation::read(&mut build, spec.annotations().as_ref().unwrap_or(&HashMap::new()));
 
     // First, while the child still has our ids: later it might lack the right to move.
-    cgroup::join(&mut build, linux);
+    cgroup::join(&mut build, spec, linux);
     namespace::begin(&mut build, linux);
     namespace::enter(&mut build, linux);
+    net_device::plan(&mut build, linux);
     build.keyring(options);
     process::oom_score(&mut build, process);
     namespace::names(&mut build, spec);
@@ -113,8 +120,18 @@ pub fn plan(spec: &Spec, host: &Host, options: &CreateOptions) -> Result<Plan, P
     build.gate();
     hook::start_container(&mut build, spec);
     process::confine(&mut build, process, linux.seccomp().as_ref());
-    build.program(process);
+    if spec.process().is_some() {
+        build.program(process);
+    }
     build.finish(process.terminal().unwrap_or(false))
+}
+
+/// Spec: config.md "Process": required when `start` is called. Until then the init needs somewhere to stand; it has no program, so that
+/// executing it fails.
+fn nothing_to_run() -> Process {
+    let mut process = Process::default();
+    process.set_args(None).set_env(None).set_cwd("/".into()).set_capabilities(None).set_rlimits(None);
+    process
 }
 
 /// Spec: config.md "Specification version"; SemVer, so any 1.x up to what is known.
@@ -129,9 +146,9 @@ fn check_version(build: &mut Build<'_>, version: &str) {
 }
 
 fn check_supported(build: &mut Build<'_>, linux: &knarr_spec::runtime::Linux) {
-    let devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
-    let missing = [("linux.netDevices", devices), ("linux.intelRdt", linux.intel_rdt().is_some())];
-    build.problems.extend(missing.iter().filter(|(_, asked)| *asked).map(|(at, _)| Problem::Unsupported { at }));
+    if linux.intel_rdt().is_some() {
+        build.problems.push(Problem::Unsupported { at: "linux.intelRdt" });
+    }
 }
 
 /// The longest id: it becomes a file name.

@@ -104,6 +104,8 @@ pub enum MountKind {
         recursive: bool,
         /// The parent opened it.
         opened: bool,
+        /// A source that is a symbolic link is meant itself.
+        links: Links,
     },
     /// The version 1 hierarchies of control groups.
     Cgroups {
@@ -120,7 +122,21 @@ pub enum MountKind {
         flags: u64,
         /// Options of the file system.
         data: CString,
+        /// Only the mount changes (`remount` with `bind`), not the file system.
+        mount_only: bool,
     },
+}
+
+/// What becomes of a bind's source that is a symbolic link: crun's options.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Links {
+    /// It is followed.
+    #[default]
+    Followed,
+    /// It is bound itself (`src-nofollow`).
+    Bound,
+    /// One like it is made (`copy-symlink`).
+    Copied,
 }
 
 /// One entry of `mounts`.
@@ -142,6 +158,8 @@ pub struct MountStep {
     pub on_proc: bool,
     /// The target must be a real directory, not a link (`/proc`, `/sys`).
     pub no_link: bool,
+    /// A target that is a link is covered itself (crun's `dest-nofollow`).
+    pub on_link: bool,
     /// The options as given, for the reader.
     pub words: Vec<String>,
 }
@@ -155,16 +173,19 @@ enum Effect {
     Remount,
     CopyUp,
     IdMap(bool),
+    Source(Links),
+    TargetLink,
     FsFlag(&'static str, u64),
 }
 
-/// Every option of the specification that is not the file system's.
+/// Every option of the specification that is not the file system's, and crun's.
 #[rustfmt::skip]
 const OPTIONS: &[(&str, Effect)] = {
     use Effect::*;
     use bits::*;
     &[
-        ("async", FsFlag("async", 0)), ("atime", Own(0, ATIME)), ("bind", Bind(false)), ("defaults", Nothing),
+        ("async", FsFlag("async", 0)), ("atime", Own(0, ATIME)), ("bind", Bind(false)), ("copy-symlink", Source(Links::Copied)),
+        ("defaults", Nothing), ("dest-nofollow", TargetLink),
         ("dev", Own(0, NODEV)), ("diratime", Own(0, NODIRATIME)), ("dirsync", FsFlag("dirsync", MS_DIRSYNC)),
         ("exec", Own(0, NOEXEC)), ("idmap", IdMap(false)), ("iversion", FsFlag("", MS_I_VERSION)),
         ("lazytime", FsFlag("lazytime", MS_LAZYTIME)), ("loud", Nothing), ("mand", FsFlag("mand", MS_MANDLOCK)),
@@ -183,7 +204,7 @@ const OPTIONS: &[(&str, Effect)] = {
         ("rstrictatime", Below(STRICTATIME, ATIME)), ("rsuid", Below(0, NOSUID)),
         ("rsymfollow", Below(0, NOSYMFOLLOW)), ("runbindable", Propagate(MS_UNBINDABLE, true)), ("rw", Own(0, RDONLY)),
         ("shared", Propagate(MS_SHARED, false)), ("silent", FsFlag("", MS_SILENT)), ("slave", Propagate(MS_SLAVE, false)),
-        ("strictatime", Own(STRICTATIME, ATIME)), ("suid", Own(0, NOSUID)), ("symfollow", Own(0, NOSYMFOLLOW)),
+        ("src-nofollow", Source(Links::Bound)), ("strictatime", Own(STRICTATIME, ATIME)), ("suid", Own(0, NOSUID)), ("symfollow", Own(0, NOSYMFOLLOW)),
         ("sync", FsFlag("sync", MS_SYNCHRONOUS)), ("tmpcopyup", CopyUp), ("unbindable", Propagate(MS_UNBINDABLE, false)),
     ]
 };
@@ -221,6 +242,10 @@ struct Parsed {
     remount: bool,
     copy_up: bool,
     idmap: Option<bool>,
+    /// What stands behind `idmap=`.
+    ids: Option<String>,
+    links: Links,
+    on_link: bool,
     fs_flags: Vec<&'static str>,
     ms: u64,
     rest: Vec<String>,
@@ -229,8 +254,16 @@ struct Parsed {
 fn parse(options: &[String]) -> Parsed {
     let mut parsed = Parsed::default();
     for option in options {
-        match OPTIONS.iter().find(|(name, _)| name == option).map(|(_, effect)| effect) {
+        // crun's `idmap=uids=…;gids=…`.
+        let (name, ids) = match option.split_once('=') {
+            Some((name @ ("idmap" | "ridmap"), ids)) => (name, Some(ids.to_owned())),
+            _ => (option.as_str(), None),
+        };
+        parsed.ids = ids.or(parsed.ids);
+        match OPTIONS.iter().find(|(known, _)| *known == name).map(|(_, effect)| effect) {
             None => parsed.rest.push(option.clone()),
+            Some(&Effect::Source(links)) => parsed.links = links,
+            Some(Effect::TargetLink) => parsed.on_link = true,
             Some(Effect::Nothing) => {}
             Some(&Effect::Own(set, clear)) => parsed.own.change(set, clear),
             Some(&Effect::Below(set, clear)) => parsed.recursive.change(set, clear),
@@ -259,7 +292,7 @@ pub(super) fn plan(build: &mut Build<'_>, index: usize, mount: &Mount) {
         parsed.bind = Some(true);
     }
     let kind = match (parsed.remount, parsed.bind, fstype) {
-        (true, None, _) => remount(build, &at("options"), &parsed),
+        (true, bind, _) => remount(build, &at("options"), &parsed, bind.is_some()),
         (_, Some(recursive), _) => bind(build, index, mount, &mut parsed, recursive),
         (_, None, "cgroup") => cgroups(build, &parsed),
         (_, None, "cgroup2") => file_system(build, index, "cgroup2", mount, &mut parsed),
@@ -276,6 +309,7 @@ pub(super) fn plan(build: &mut Build<'_>, index: usize, mount: &Mount) {
     let step = MountStep {
         on_proc,
         in_proc: on_proc || PROC_TARGETS.contains(&path.as_str()),
+        on_link: parsed.on_link,
         no_link: matches!(fstype, "proc" | "sysfs") && matches!(path.as_str(), "proc" | "sys"),
         target: target.clone(),
         kind,
@@ -316,22 +350,41 @@ fn bind(build: &mut Build<'_>, index: usize, mount: &Mount, parsed: &mut Parsed,
     parsed.own.clear &= !bits::RDONLY;
     let ids = match parsed.idmap {
         None if mount.uid_mappings().is_none() && mount.gid_mappings().is_none() => None,
-        _ => Some(mount_ids(build, &at("options"), mount)?),
+        _ => Some(mount_ids(build, &at("options"), mount, parsed.ids.as_deref())?),
     };
+    if let Some(option) = parsed.rest.first() {
+        build.invalid(at("options"), option, "is for file systems, and a bind mount is none");
+    }
     let shared = parsed.propagation.iter().any(|(flag, _)| *flag == bits::MS_SHARED);
     let opened = ids.is_some() || build.opens_outside() || (shared && build.host.euid == 0);
     if opened {
         let ids_recursive = parsed.idmap == Some(true);
-        build.before_clone.push(ParentStep::OpenMount { source: source.clone(), recursive, ids, ids_recursive });
+        let follow = parsed.links == Links::Followed;
+        build.before_clone.push(ParentStep::OpenMount {
+            source: source.clone(),
+            recursive,
+            follow,
+            ids,
+            ids_recursive,
+        });
     }
-    Some(MountKind::Bind { source, recursive, opened })
+    Some(MountKind::Bind { source, recursive, opened, links: parsed.links })
 }
 
-/// The mount's own mapping, or the container's.
-fn mount_ids(build: &mut Build<'_>, at: &str, mount: &Mount) -> Option<IdMaps> {
-    let own = IdMaps {
-        users: id_ranges(mount.uid_mappings().as_deref()),
-        groups: id_ranges(mount.gid_mappings().as_deref()),
+/// The mount's own mapping, crun's in the option, or the container's.
+fn mount_ids(build: &mut Build<'_>, at: &str, mount: &Mount, option: Option<&str>) -> Option<IdMaps> {
+    let own = match option {
+        Some(text) => match super::idmap::parse(text, build.ids.as_ref()) {
+            Some(own) => own,
+            None => {
+                build.invalid(at, text, "is no mapping as uids=0-100000-65536;gids=0-100000-65536");
+                return None;
+            }
+        },
+        None => IdMaps {
+            users: id_ranges(mount.uid_mappings().as_deref()),
+            groups: id_ranges(mount.gid_mappings().as_deref()),
+        },
     };
     if !own.users.is_empty() && !own.groups.is_empty() {
         return Some(own);
@@ -346,9 +399,9 @@ fn mount_ids(build: &mut Build<'_>, at: &str, mount: &Mount) -> Option<IdMaps> {
     }
 }
 
-fn remount(build: &mut Build<'_>, at: &str, parsed: &Parsed) -> Option<MountKind> {
+fn remount(build: &mut Build<'_>, at: &str, parsed: &Parsed, mount_only: bool) -> Option<MountKind> {
     let data = build.c_string(at, parsed.rest.join(",").as_ref())?;
-    Some(MountKind::Remount { flags: bits::MS_REMOUNT | parsed.ms, data })
+    Some(MountKind::Remount { flags: bits::MS_REMOUNT | parsed.ms, data, mount_only })
 }
 
 fn file_system(
@@ -360,7 +413,7 @@ fn file_system(
 ) -> Option<MountKind> {
     let at = |what: &str| format!("mounts[{index}].{what}");
     if let Some(label) = build.mount_label(fstype) {
-        parsed.rest.push(format!("context=\"{label}\""));
+        parsed.rest.push(format!("{}=\"{label}\"", build.annotations.label_option));
     }
     let mut options: Vec<FsOption> = Vec::new();
     let read_only = (parsed.own.set & bits::RDONLY != 0 && !SHARED_KINDS.contains(&fstype)).then_some("ro");
@@ -410,7 +463,7 @@ fn cgroups(build: &mut Build<'_>, parsed: &Parsed) -> Option<MountKind> {
     let old: Vec<_> = build.host.cgroups.iter().filter(|h| !h.version2).cloned().collect();
     if old.is_empty() {
         if !namespace && let Some(source) = build.own_cgroup2() {
-            return Some(MountKind::Bind { source, recursive: false, opened: false });
+            return Some(MountKind::Bind { source, recursive: false, opened: false, links: Links::Followed });
         }
         return Some(MountKind::FileSystem {
             fstype: c"cgroup2".into(),

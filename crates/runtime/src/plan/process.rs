@@ -232,21 +232,26 @@ pub(super) fn become_user(build: &mut Build<'_>, process: &Process) {
         let (at, value) = ("process.user.additionalGids".into(), format!("{groups:?}"));
         build.problems.push(Problem::Needs { at, value, needs: "a gid mapping written by newgidmap" });
     }
-    let groups = (!build.groups_denied).then_some(groups);
+    let groups = (!build.groups_denied && !build.annotations.keep_groups).then_some(groups);
     let umask = Some(user.umask().unwrap_or(UMASK_DEFAULT));
     build.child.push(Step::User { uid: user.uid(), gid: user.gid(), groups, umask });
     if build.options.pdeathsig {
         // After the change of user, which forgets it.
         build.child.push(Step::DieWithParent);
     }
-    build.child.push(Step::FindProgram);
+    if process.args().is_some() {
+        build.child.push(Step::FindProgram);
+    }
 }
 
 /// The last steps: label, system call filter, capabilities, program. Without no_new_privs the filter needs CAP_SYS_ADMIN and
 /// comes before the capabilities go; with it, it comes as late as can be.
 pub(super) fn confine(build: &mut Build<'_>, process: &Process, seccomp: Option<&LinuxSeccomp>) {
     labels(build, process);
-    let filter = seccomp.and_then(|profile| filter(build, profile));
+    let filter = match build.annotations.seccomp_filter.take() {
+        Some(instructions) => Some(given_filter(instructions)),
+        None => seccomp.and_then(|profile| filter(build, profile)),
+    };
     let capabilities = process.capabilities().as_ref();
     let sets = Sets {
         effective: set(capabilities.and_then(|c| c.effective().as_ref())),
@@ -255,6 +260,7 @@ pub(super) fn confine(build: &mut Build<'_>, process: &Process, seccomp: Option<
     };
     let bounding = set(capabilities.and_then(|c| c.bounding().as_ref()));
     let ambient = set(capabilities.and_then(|c| c.ambient().as_ref()));
+    not_to_be_had(build, bounding | sets.effective | sets.permitted);
     let capabilities = Step::Capabilities { bounding, sets, ambient };
     if process.no_new_privileges().unwrap_or(false) {
         build.child.extend([capabilities, Step::NoNewPrivileges]);
@@ -266,10 +272,40 @@ pub(super) fn confine(build: &mut Build<'_>, process: &Process, seccomp: Option<
     build.child.push(Step::Execute);
 }
 
+/// Spec: config.md "capabilities": what cannot be granted is no error, but worth a warning.
+fn not_to_be_had(build: &mut Build<'_>, wanted: u64) {
+    let Some(ours) = build.host.capabilities.filter(|_| !build.own(super::Namespace::User)) else { return };
+    let missing: Vec<String> =
+        capability_names().enumerate().filter(|(n, _)| wanted & !ours & 1 << n != 0).map(|(_, name)| name).collect();
+    if !missing.is_empty() {
+        build.plan.notes.push(format!("process.capabilities: cannot be granted here: {}", missing.join(", ")));
+    }
+}
+
+/// `run.oci.seccomp_bpf_data`.
+fn given_filter(instructions: Vec<u64>) -> Step {
+    Step::Seccomp(Box::new(knarr_seccomp::Program { instructions, ..knarr_seccomp::Program::default() }))
+}
+
 fn filter(build: &mut Build<'_>, profile: &LinuxSeccomp) -> Option<Step> {
+    let mut profile = profile.clone();
+    if let Some(agent) = build.annotations.seccomp_agent.take() {
+        profile.set_listener_path(Some(agent));
+    }
     let native = knarr_seccomp::native().unwrap_or(Arch::ScmpArchNative);
-    match knarr_seccomp::compile(profile, native) {
+    match knarr_seccomp::compile(&profile, native) {
+        Ok(program) if build.annotations.seccomp_strict && !program.unknown.is_empty() => {
+            let value = program.unknown.join(", ");
+            build.invalid(
+                "linux.seccomp.syscalls",
+                value,
+                "is not known, and run.oci.seccomp_fail_unknown_syscall is set",
+            );
+            None
+        }
         Ok(program) => {
+            let unknown = program.unknown.iter();
+            build.plan.details.extend(unknown.map(|name| format!("linux.seccomp: no system call is named {name:?}")));
             if program.listener {
                 let path = profile.listener_path().clone().unwrap_or_default();
                 build.before_clone.push(ParentStep::ConnectSeccompAgent { path });

@@ -88,8 +88,9 @@ fn root_step(build: &mut Build<'_>) {
             let path = build.options.bundle.join(path);
             let Some(source) = build.c_string("root.path", path.as_os_str()) else { return };
             if build.opens_outside() {
-                let (recursive, ids) = (true, None);
-                build.before_clone.insert(0, ParentStep::OpenMount { source, recursive, ids, ids_recursive: false });
+                let (recursive, follow, ids) = (true, true, None);
+                let open = ParentStep::OpenMount { source, recursive, follow, ids, ids_recursive: false };
+                build.before_clone.insert(0, open);
                 build.child.push(Step::OpenedRoot);
             } else {
                 build.child.push(Step::DirectoryRoot(source));

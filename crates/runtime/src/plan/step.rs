@@ -6,6 +6,9 @@
 //!   clone ───────────────────────────────►  (new namespaces)
 //!   write id maps
 //!   say  ids-mapped ─────────────────────►  wait ids-mapped          (only with a new user namespace)
+//!   wait network-ready ◄──────────────────  say  network-ready       (only with network devices)
+//!   move them
+//!   say  devices-moved ──────────────────►  wait devices-moved
 //!                                           mounts, devices, masks
 //!   wait namespaces-ready ◄───────────────  say  namespaces-ready    (only with prestart/createRuntime hooks)
 //!   run hooks
@@ -116,6 +119,10 @@ pub enum Sync {
     Ready = 4,
     /// Whoever starts: go.
     Start = 5,
+    /// Child: the network namespace is there.
+    NetworkReady = 6,
+    /// Parent: it has its devices.
+    DevicesMoved = 7,
 }
 
 impl Sync {
@@ -127,6 +134,8 @@ impl Sync {
             Sync::HooksDone => "hooks-done",
             Sync::Ready => "ready",
             Sync::Start => "start",
+            Sync::NetworkReady => "network-ready",
+            Sync::DevicesMoved => "devices-moved",
         }
     }
 }
@@ -206,6 +215,8 @@ pub struct HookStep {
     pub environment: Vec<CString>,
     /// Killed after this long.
     pub timeout_s: Option<u64>,
+    /// Files its standard output and error are appended to, instead of where they go otherwise.
+    pub output: [Option<CString>; 2],
 }
 
 /// What the parent does, in its order.
@@ -228,6 +239,8 @@ pub enum ParentStep {
         required: bool,
         /// In every hierarchy of version 1.
         all_controllers: bool,
+        /// The user outside the group is given to.
+        owner: Option<u32>,
     },
     /// Opens the source of a bind mount before the child loses sight of it, and maps its ids.
     OpenMount {
@@ -235,6 +248,8 @@ pub enum ParentStep {
         source: CString,
         /// With the mounts below.
         recursive: bool,
+        /// Where it is a symbolic link, what that leads to.
+        follow: bool,
         /// The mount's own ids.
         ids: Option<IdMaps>,
         /// The mapping covers the mounts below too.
@@ -267,6 +282,13 @@ pub enum ParentStep {
         maps: IdMaps,
         /// How.
         writer: IdMapWriter,
+    },
+    /// Moves a network device into the container's namespace, with its addresses.
+    MoveNetDevice {
+        /// Its name here.
+        name: String,
+        /// Its name there; `%d` in it is a number the kernel finds.
+        to: String,
     },
     /// Runs a hook in our own namespaces.
     Hook(HookStep),

@@ -18,7 +18,8 @@ impl Display for Plan {
             writeln!(f, "after the start")?;
             numbered(f, &self.poststart)?;
         }
-        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
+        self.details.iter().try_for_each(|detail| writeln!(f, "detail: {detail}"))
     }
 }
 
@@ -55,7 +56,12 @@ impl Display for IdMaps {
 impl Display for HookStep {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "run {} hook {}", self.kind.name(), text(&self.path))?;
-        self.timeout_s.map_or(Ok(()), |seconds| write!(f, " (at most {seconds} s)"))
+        if let Some(seconds) = self.timeout_s {
+            write!(f, " (at most {seconds} s)")?;
+        }
+        let streams = ["output", "errors"].into_iter().zip(&self.output);
+        let files = streams.filter_map(|(stream, file)| Some((stream, file.as_ref()?)));
+        files.into_iter().try_for_each(|(stream, file)| write!(f, ", {stream} to {}", text(file)))
     }
 }
 
@@ -65,7 +71,7 @@ impl Display for ParentStep {
             ParentStep::OpenNamespace { kind, path } => {
                 write!(f, "open the {} namespace {}", kind.name(), path.display())
             }
-            ParentStep::MakeCgroup { path, resources, required, all_controllers } => {
+            ParentStep::MakeCgroup { path, resources, required, all_controllers, owner } => {
                 write!(f, "make cgroup {}", path.display())?;
                 let limits = serde_json::to_string(resources).unwrap_or_default();
                 if limits != "{}" {
@@ -74,10 +80,16 @@ impl Display for ParentStep {
                 if *all_controllers {
                     write!(f, " in every hierarchy")?;
                 }
+                if let Some(owner) = owner {
+                    write!(f, " for user {owner}")?;
+                }
                 if *required { Ok(()) } else { write!(f, " (if possible)") }
             }
-            ParentStep::OpenMount { source, recursive, ids, .. } => {
+            ParentStep::OpenMount { source, recursive, follow, ids, .. } => {
                 write!(f, "open mount {}{}", text(source), if *recursive { " and those below" } else { "" })?;
+                if !follow {
+                    write!(f, " (a link itself)")?;
+                }
                 ids.as_ref().map_or(Ok(()), |ids| write!(f, " with ids {ids}"))
             }
             ParentStep::BindGate { path } => write!(f, "listen for the start on {}", path.display()),
@@ -98,6 +110,12 @@ impl Display for ParentStep {
                     IdMapWriter::Helpers => " by newuidmap and newgidmap",
                 };
                 write!(f, "map ids {maps}{by}")
+            }
+            ParentStep::MoveNetDevice { name, to } if name == to => {
+                write!(f, "move the network device {name} into the container")
+            }
+            ParentStep::MoveNetDevice { name, to } => {
+                write!(f, "move the network device {name} into the container as {to}")
             }
             ParentStep::Hook(hook) => hook.fmt(f),
             ParentStep::Say(sync) => write!(f, "say {}", sync.name()),
@@ -144,6 +162,7 @@ impl Display for MountStep {
                 let names: Vec<_> = hierarchies.iter().map(|h| text(&h.name).into_owned()).collect();
                 write!(f, "mount cgroups {}", names.join(" "))?
             }
+            MountKind::Remount { mount_only: true, .. } => write!(f, "change the mount")?,
             MountKind::Remount { .. } => write!(f, "remount")?,
         }
         write!(f, " on /{}", if self.target.is_top() { "".into() } else { self.target.to_string() })?;

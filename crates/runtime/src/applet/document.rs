@@ -1,0 +1,86 @@
+//! Reading `config.json` and `process.json`: what the specification wants ignored with a warning must not make them unreadable.
+//!
+//! Spec: config.md "Extensibility", "capabilities": a capability nobody knows is no error.
+
+use std::path::Path;
+
+use knarr_spec::OtherPlatforms;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::failure::Failure;
+use crate::capability_number;
+
+/// A document, and warnings about it.
+pub(crate) struct Read<T> {
+    pub document: T,
+    pub warnings: Vec<String>,
+}
+
+/// Reads a document whose capabilities stand at `at` (a JSON pointer). The usual document has none but known ones, and is read once.
+pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], path: &Path, at: &str) -> Result<Read<T>, Failure> {
+    let wrong = |source| Failure::Json { what: format!("read {}", path.display()), source };
+    let other_platforms = [&b"\"freebsd\""[..], b"\"hwConfig\""];
+    if other_platforms.iter().any(|name| bytes.windows(name.len()).any(|window| window == *name)) {
+        serde_json::from_slice::<OtherPlatforms>(bytes).map_err(wrong)?;
+    }
+    let error = match serde_json::from_slice(bytes) {
+        Ok(document) => return Ok(Read { document, warnings: Vec::new() }),
+        Err(error) => error,
+    };
+    let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else { return Err(wrong(error)) };
+    let unknown = value.pointer_mut(at).map(drop_unknown).unwrap_or_default();
+    if unknown.is_empty() {
+        return Err(wrong(error));
+    }
+    let warnings = unknown.iter().map(|name| format!("process.capabilities: unknown capability {name:?} is ignored"));
+    Ok(Read { document: serde_json::from_value(value).map_err(wrong)?, warnings: warnings.collect() })
+}
+
+/// Takes the unknown ones out of every set.
+fn drop_unknown(sets: &mut Value) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for set in sets.as_object_mut().into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
+        set.retain(|name| {
+            let Some(name) = name.as_str() else { return true };
+            let known = capability_number(&name.to_ascii_uppercase()).is_some();
+            if !known && !unknown.iter().any(|seen| seen == name) {
+                unknown.push(name.to_owned());
+            }
+            known
+        });
+    }
+    unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use knarr_spec::runtime::{Process, Spec};
+
+    use super::*;
+
+    #[test]
+    fn an_unknown_capability_is_a_warning() {
+        let bytes = br#"{"ociVersion":"1.3.0","process":{"cwd":"/","user":{"uid":0,"gid":0},"capabilities":{"bounding":["CAP_FLY","CAP_KILL"],"permitted":["CAP_FLY"]}}}"#;
+        let read = read::<Spec>(bytes, Path::new("config.json"), "/process/capabilities").unwrap();
+        assert_eq!(read.warnings, ["process.capabilities: unknown capability \"CAP_FLY\" is ignored"]);
+        let capabilities = read.document.process().clone().unwrap().capabilities().clone().unwrap();
+        assert_eq!(capabilities.bounding().as_ref().map(|set| set.len()), Some(1));
+    }
+
+    #[test]
+    fn so_it_is_for_one_process() {
+        let bytes = br#"{"cwd":"/","user":{"uid":0,"gid":0},"capabilities":{"effective":["cap_fly"]}}"#;
+        assert_eq!(read::<Process>(bytes, Path::new("p"), "/capabilities").unwrap().warnings.len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_otherwise_stays_an_error_with_its_place() {
+        let text = |bytes: &[u8]| {
+            read::<Spec>(bytes, Path::new("config.json"), "/process/capabilities").err().map(|failure| failure.text())
+        };
+        assert!(text(br#"{"process":{"cwd":7}}"#).unwrap().contains("line 1 column"));
+        assert!(text(br#"{"ociVersion":"1.3.0","freebsd":{"jail":{"host":"no"}}}"#).unwrap().contains("no"));
+        assert!(text(b"{").is_some());
+    }
+}
