@@ -1,13 +1,17 @@
 //! `knarr registry …`: its command line.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::auth::htpasswd::{self, UserError};
 use crate::config::{ConfigError, DEFAULT_TOML, Listen, Settings};
+use crate::live::Live;
 use crate::server::{self, Registry, ServeError};
+use crate::tls::TlsSettings;
 
 /// Exit code of a command line that says nothing we understand, as docker has it.
 const USAGE_EXIT: u8 = 125;
@@ -25,6 +29,19 @@ enum Command {
     Serve(Serve),
     #[command(subcommand)]
     Config(ConfigCommand),
+    Htpasswd(Htpasswd),
+}
+
+/// Print a line for a file of users; the password is the first line of standard input
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  printf %s hold-fast | knarr registry htpasswd ship >> htpasswd
+  knarr registry serve --htpasswd htpasswd")]
+struct Htpasswd {
+    /// The user's name
+    #[arg(value_name = "USER")]
+    user: String,
 }
 
 /// Serve a registry from a directory
@@ -46,6 +63,18 @@ struct Serve {
     /// Where to listen; :PORT is that port on loopback [default: 127.0.0.1:5000]
     #[arg(long, value_name = "ADDRESS", value_parser = str::parse::<Listen>)]
     listen: Option<Listen>,
+    /// Speak plain HTTP beyond this machine
+    #[arg(long)]
+    plain_http: bool,
+    /// Speak TLS with this certificate (PEM, with those between it and its authority)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Ask for names and passwords; the file is as `knarr registry htpasswd` writes it
+    #[arg(long, value_name = "FILE")]
+    htpasswd: Option<PathBuf>,
     /// Refuse image manifests whose blobs have not been pushed [default]
     #[arg(long, overrides_with = "allow_sparse")]
     require_blobs: bool,
@@ -83,6 +112,7 @@ pub fn applet(args: Vec<OsString>) -> ExitCode {
             Ok(())
         }
         Command::Config(ConfigCommand::Check { file }) => check(&file),
+        Command::Htpasswd(Htpasswd { user }) => add_user(&user),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -100,40 +130,74 @@ enum AppletError {
     Config(#[from] ConfigError),
     #[error("{0}")]
     Serve(#[from] ServeError),
+    #[error("the password cannot be read: {0}")]
+    Password(std::io::Error),
+    #[error("{0}")]
+    User(#[from] UserError),
 }
 
 fn check(file: &Path) -> Result<(), AppletError> {
-    Settings::load(file)?;
+    let settings = Settings::load(file, |_| {})?;
+    Live::check(&settings).map_err(ServeError::from)?;
     println!("{}: can be used", file.display());
+    Ok(())
+}
+
+fn add_user(user: &str) -> Result<(), AppletError> {
+    let mut password = String::new();
+    std::io::stdin().read_line(&mut password).map_err(AppletError::Password)?;
+    println!("{}", htpasswd::line(user, password.trim_end_matches(['\r', '\n']))?);
     Ok(())
 }
 
 impl Serve {
     /// The file's settings, and what the options say instead.
     fn settings(&self) -> Result<Settings, ConfigError> {
-        let mut settings = match &self.config {
-            Some(file) => Settings::load(file)?,
-            None => Settings::default(),
-        };
+        match &self.config {
+            Some(file) => Settings::load(file, |settings| self.adjust(settings)),
+            None => {
+                let mut settings = Settings::default();
+                self.adjust(&mut settings);
+                settings.check_without_file()?;
+                Ok(settings)
+            }
+        }
+    }
+
+    fn adjust(&self, settings: &mut Settings) {
         if let Some(root) = &self.root {
             settings.storage.root.clone_from(root);
         }
         if let Some(listen) = self.listen {
             settings.http.listen = listen;
         }
+        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            settings.tls = Some(TlsSettings::new(certificate.clone(), key.clone()));
+        }
+        if self.htpasswd.is_some() {
+            settings.auth.htpasswd.clone_from(&self.htpasswd);
+        }
+        settings.http.plain |= self.plain_http;
         if self.allow_sparse || self.require_blobs {
             settings.manifests.sparse = self.allow_sparse;
         }
-        Ok(settings)
     }
 }
 
 fn run(serve: Serve) -> Result<(), AppletError> {
     let settings = serve.settings()?;
-    let root = settings.storage.root.clone();
+    let (root, open) = (settings.storage.root.clone(), !settings.asks_for_names());
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::Serve)?;
     let registry = Registry::open(settings)?;
-    let announce = |address| eprintln!("knarr registry: serving {} on http://{address}", root.display());
+    let announce = |address: SocketAddr| {
+        eprintln!("knarr registry: serving {} on {scheme}://{address}", root.display());
+        if open && !address.ip().is_loopback() {
+            eprintln!(
+                "knarr registry: warning: everybody who reaches this address may push and delete; see --htpasswd"
+            );
+        }
+    };
     runtime.block_on(server::serve(registry, move || serve.settings(), announce))?;
     Ok(())
 }
@@ -152,7 +216,10 @@ mod tests {
     fn nothing_listens_beyond_loopback_unless_asked() {
         assert!(settings(&["serve"]).unwrap().http.listen.0.ip().is_loopback());
         assert!(settings(&["serve", "--listen", ":6000"]).unwrap().http.listen.0.ip().is_loopback());
-        assert!(!settings(&["serve", "--listen=0.0.0.0:5000"]).unwrap().http.listen.0.ip().is_loopback());
+        let error = settings(&["serve", "--listen=0.0.0.0:5000"]).unwrap_err();
+        assert!(error.contains("--plain-http"), "{error}");
+        assert!(settings(&["serve", "--listen=0.0.0.0:5000", "--plain-http"]).is_ok());
+        assert!(settings(&["serve", "--tls-cert", "c"]).is_err());
     }
 
     #[test]

@@ -4,7 +4,11 @@
 //! the limits stand in [`limits`](crate::limits).
 //! Not here: what a request means (`handlers`).
 
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,48 +19,139 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::net::sockopt;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use crate::handlers;
+use crate::front;
 use crate::limits::{
-    ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_READ_MAX, KEEP_ALIVE_PROBE_AFTER,
-    SHUTDOWN_MAX, UNACKNOWLEDGED_MAX,
+    ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES, CONNECTIONS_MAX, HANDSHAKE_MAX, HEAD_BYTES_MAX, HEAD_READ_MAX,
+    KEEP_ALIVE_PROBE_AFTER, UNACKNOWLEDGED_MAX,
 };
+use crate::metrics::Held;
+use crate::peer::Peer;
 use crate::server::Registry;
+use crate::tls;
 
 /// Serves what `listener` accepts until `ended` completes; requests in flight then have a while to be finished.
 pub async fn serve(listener: TcpListener, registry: Registry, ended: impl Future<Output = ()>) {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let accept = async {
-        loop {
-            let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
-            let stream = accepted(&listener).await;
-            let (registry, watcher) = (registry.clone(), graceful.watcher());
-            tokio::spawn(async move {
-                converse(stream, registry, watcher).await;
-                drop(place);
-            });
-        }
-    };
     tokio::select! {
-        never = accept => never,
+        () = accept_all(&listener, &registry, &graceful, false) => {}
         () = ended => {}
     }
     drop(listener);
     // Who is still busy after this is cut off; uploads go on at the next start.
-    let _ = tokio::time::timeout(SHUTDOWN_MAX, graceful.shutdown()).await;
+    let _ = tokio::time::timeout(registry.settings().http.shutdown_grace.0, graceful.shutdown()).await;
+}
+
+/// Serves nothing but the metrics, for as long as it is let.
+pub async fn serve_metrics(listener: TcpListener, registry: Registry) {
+    accept_all(&listener, &registry, &GracefulShutdown::new(), true).await;
+}
+
+async fn accept_all(listener: &TcpListener, registry: &Registry, graceful: &GracefulShutdown, metrics_only: bool) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let (stream, address) = accepted(listener).await;
+        let peer = Peer { address, tls: false, certificate: None, metrics_only };
+        let (registry, watcher) = (registry.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            let metrics = registry.metrics().clone();
+            let _counted = Held::new(&metrics.connections);
+            welcome(stream, peer, registry, watcher).await;
+            drop(place);
+        });
+    }
+}
+
+/// Speaks TLS first, where that is spoken.
+async fn welcome(stream: TcpStream, mut peer: Peer, registry: Registry, watcher: Watcher) {
+    let live = registry.live();
+    let Some(config) = live.tls.clone().filter(|_| !peer.metrics_only) else {
+        return converse(Stream::Plain(stream), peer, registry, watcher).await;
+    };
+    match tokio::time::timeout(HANDSHAKE_MAX, TlsAcceptor::from(config).accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let source = live.settings.tls.as_ref().map(|tls| tls.client_name).unwrap_or_default();
+            peer.certificate = shown.and_then(|certificate| tls::name(certificate, source));
+            peer.tls = true;
+            drop(live);
+            converse(Stream::Tls(Box::new(stream)), peer, registry, watcher).await;
+        }
+        _ => {
+            registry.metrics().handshakes_failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+/// Both kinds of connection as one, so that the code that speaks HTTP is there once.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
 }
 
 /// The next connection. Failures of `accept` are the client's (it went away) or pass (no descriptor is free).
-async fn accepted(listener: &TcpListener) -> TcpStream {
+async fn accepted(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 bound(&stream);
-                return stream;
+                return (stream, address);
             }
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
@@ -79,13 +174,11 @@ fn milliseconds(duration: Duration) -> u32 {
 }
 
 /// Answers the requests of one connection. How it ended is the client's matter.
-async fn converse<S>(stream: S, registry: Registry, watcher: Watcher)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn converse(stream: Stream, peer: Peer, registry: Registry, watcher: Watcher) {
+    let peer = Arc::new(peer);
     let service = service_fn(move |request: Request<Incoming>| {
-        let registry = registry.clone();
-        async move { Ok::<_, std::convert::Infallible>(handlers::handle(registry, request.map(Body::new)).await) }
+        let (registry, peer) = (registry.clone(), peer.clone());
+        async move { Ok::<_, std::convert::Infallible>(front::answer(registry, peer, request.map(Body::new)).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

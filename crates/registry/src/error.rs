@@ -14,7 +14,6 @@ pub enum Code {
     BlobUploadInvalid,
     BlobUploadUnknown,
     /// Known, and not allowed.
-    #[expect(dead_code, reason = "said by access control, which is being built")]
     Denied,
     DigestInvalid,
     ManifestBlobUnknown,
@@ -23,10 +22,8 @@ pub enum Code {
     NameInvalid,
     NameUnknown,
     SizeInvalid,
-    #[expect(dead_code, reason = "said by access control, which is being built")]
     TooManyRequests,
     /// Not known, and knowing is needed.
-    #[expect(dead_code, reason = "said by access control, which is being built")]
     Unauthorized,
     Unsupported,
     /// Not of the specification: a fault on our side, as distribution names it.
@@ -83,6 +80,14 @@ pub struct Failure {
 impl Failure {
     pub fn new(code: Code, message: impl Into<String>) -> Failure {
         Failure { code, message: message.into(), detail: None, status: code.status(), headers: Vec::new() }
+    }
+
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     pub fn with_status(self, status: StatusCode) -> Failure {

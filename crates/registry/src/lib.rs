@@ -13,20 +13,30 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod audit;
+mod auth;
 mod blobs;
 mod body;
 mod cache;
 pub mod config;
 mod connection;
 mod error;
+mod events;
+mod front;
 mod handlers;
 mod hasher;
 mod limits;
+mod live;
 mod log;
 mod manifest;
 mod meta;
+mod metrics;
+mod outbound;
+mod page;
+mod peer;
 mod route;
 mod server;
+mod tls;
 mod upload;
 
 pub use args::applet;

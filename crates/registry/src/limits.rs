@@ -41,5 +41,5 @@ pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(300);
 pub const KEEP_ALIVE_PROBE_AFTER: Duration = Duration::from_secs(60);
 /// Rest after an `accept` that failed, for a descriptor to become free.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
-/// Requests in flight when the server is asked to end have this long to finish.
-pub const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
+/// A TLS handshake that is not done after this time never will be.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);

@@ -31,6 +31,12 @@ impl Log {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether every request is to be a line.
+    pub fn wants_requests(&self) -> bool {
+        let settings = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        settings.requests && settings.level <= LogLevel::Info
+    }
+
     pub fn info(&self, message: &str, fields: &[Field<'_>]) {
         self.line(LogLevel::Info, message, fields);
     }

@@ -102,7 +102,8 @@ fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-fn manifest_reference(text: &str) -> Result<ManifestReference, Failure> {
+/// Reads a tag or a digest.
+pub fn manifest_reference(text: &str) -> Result<ManifestReference, Failure> {
     let text = decoded(text);
     if text.contains(':') {
         return Ok(ManifestReference::Digest(digest(&text)?));

@@ -14,9 +14,12 @@ use crate::cache::{Cache, Entry};
 use crate::config::{ConfigError, Settings};
 use crate::connection;
 use crate::error::StorageError;
+use crate::front::Doors;
 use crate::limits::{BLOB_GRACE, CACHE_BYTES_MAX, GC_INTERVAL, UPLOAD_IDLE_MAX};
+use crate::live::{Live, LiveError};
 use crate::log::Log;
 use crate::meta::Meta;
+use crate::metrics::Metrics;
 use crate::route::ManifestReference;
 use crate::upload::Uploads;
 
@@ -42,6 +45,9 @@ pub enum ServeError {
         /// Why not.
         source: std::io::Error,
     },
+    /// What the settings name could not be read or opened.
+    #[error("registry: {0}")]
+    Settings(#[from] LiveError),
     /// The server ended with an error.
     #[error("registry: {0}")]
     Serve(std::io::Error),
@@ -52,8 +58,10 @@ pub enum ServeError {
 pub struct Registry(Arc<Inner>);
 
 struct Inner {
-    settings: RwLock<Arc<Settings>>,
-    log: Log,
+    live: RwLock<Arc<Live>>,
+    log: Arc<Log>,
+    metrics: Arc<Metrics>,
+    doors: Doors,
     meta: Meta,
     blobs: Blobs,
     uploads: Uploads,
@@ -70,13 +78,20 @@ impl Registry {
         let uploads = Uploads::open(root.join("uploads")).map_err(failed)?;
         let meta = Meta::open(&root.join("registry.db")).map_err(failed)?;
         let (manifests, small_blobs) = (Cache::new(CACHE_BYTES_MAX), Cache::new(CACHE_BYTES_MAX));
-        let (log, settings) = (Log::new(settings.log.clone()), RwLock::new(Arc::new(settings)));
-        Ok(Registry(Arc::new(Inner { settings, log, meta, blobs, uploads, manifests, small_blobs })))
+        let (log, metrics) = (Arc::new(Log::new(settings.log.clone())), Arc::<Metrics>::default());
+        let live = RwLock::new(Arc::new(Live::open(settings, &metrics, &log)?));
+        let doors = Doors::default();
+        Ok(Registry(Arc::new(Inner { live, log, metrics, doors, meta, blobs, uploads, manifests, small_blobs })))
+    }
+
+    /// What holds now.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.0.live.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The settings as they are now.
     pub(crate) fn settings(&self) -> Arc<Settings> {
-        self.0.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.live().settings.clone()
     }
 
     /// Goes on with other settings; what cannot change while serving stays as it was.
@@ -87,9 +102,23 @@ impl Registry {
         }
         settings.storage = running.storage.clone();
         settings.http.listen = running.http.listen;
-        self.log().apply(settings.log.clone());
-        *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
-        self.log().info("settings read again", &[]);
+        settings.metrics.listen = running.metrics.listen;
+        match Live::open(settings, &self.0.metrics, &self.0.log) {
+            Ok(live) => {
+                self.log().apply(live.settings.log.clone());
+                *self.0.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+                self.log().info("settings read again", &[]);
+            }
+            Err(error) => self.log().error("settings stay as they are", &[("error", &error)]),
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.0.doors
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -141,15 +170,27 @@ pub async fn serve(
     settings: impl Fn() -> Result<Settings, ConfigError> + Send + 'static,
     announce: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
-    let address = registry.settings().http.listen.0;
-    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let running = registry.settings();
+    let listener = listen(running.http.listen.0).await?;
+    let metrics_listener = match running.metrics.listen {
+        Some(address) => Some(listen(address.0).await?),
+        None => None,
+    };
     announce(listener.local_addr().map_err(ServeError::Serve)?);
+    let metrics = metrics_listener.map(|listener| tokio::spawn(connection::serve_metrics(listener, registry.clone())));
     let janitor = tokio::spawn(keep_clean(registry.clone()));
     let reloader = tokio::spawn(keep_current(registry.clone(), settings));
     connection::serve(listener, registry, asked_to_end()).await;
     janitor.abort();
     reloader.abort();
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
     Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
 }
 
 async fn keep_clean(registry: Registry) {

@@ -30,9 +30,11 @@ pub async fn tags(call: Call, name: String) -> Answer {
 pub async fn catalog(call: Call) -> Answer {
     let (limit, last) = (limit(&call)?, call.query.get("last").unwrap_or_default().to_owned());
     let registry = call.registry.clone();
-    let page = blocking(move || registry.meta().repositories(&last, limit)).await.map_err(Failure::from)?;
+    let mut page = blocking(move || registry.meta().repositories(&last, limit)).await.map_err(Failure::from)?;
     let next = page.entries.last().filter(|_| page.more);
     let link = next.map(|last| format!("/v2/_catalog?n={limit}&last={}", encoded(last)));
+    // A page may hold fewer names than was asked for; the link leads on all the same.
+    page.entries.retain(|name| call.caller.may_list(name));
     paged(json!({"repositories": page.entries}), "application/json", link, &[])
 }
 

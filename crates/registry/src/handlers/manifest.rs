@@ -96,15 +96,18 @@ fn pushed_tags(call: &Call, reference: &ManifestReference) -> Result<Vec<String>
 
 /// end-9: by tag the tag goes, by digest the manifest with all its tags.
 pub async fn delete(call: Call, name: String, reference: ManifestReference) -> Answer {
-    let unknown = Failure::manifest_unknown(&name, reference.as_str());
+    remove(&call.registry, &name, reference).await?;
+    answer(StatusCode::ACCEPTED, &[(header::CONTENT_LENGTH, "0")], Body::empty())
+}
+
+/// Takes a tag, or a manifest with its tags, out of a repository.
+pub async fn remove(registry: &Registry, name: &str, reference: ManifestReference) -> Result<(), Failure> {
+    let unknown = Failure::manifest_unknown(name, reference.as_str());
+    let (registry, name) = (registry.clone(), name.to_owned());
     let removed = blocking(move || {
-        let removed = call.registry.meta().delete_manifest(&name, &reference)?;
-        call.registry.manifests().invalidate(&name);
+        let removed = registry.meta().delete_manifest(&name, &reference)?;
+        registry.manifests().invalidate(&name);
         Ok::<bool, Failure>(removed)
     });
-    if removed.await? {
-        answer(StatusCode::ACCEPTED, &[(header::CONTENT_LENGTH, "0")], Body::empty())
-    } else {
-        Err(unknown)
-    }
+    if removed.await? { Ok(()) } else { Err(unknown) }
 }

@@ -10,8 +10,11 @@ use std::collections::HashMap;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
+pub use manifest::remove as remove_manifest;
+
+use crate::auth::Caller;
 use crate::error::{Code, Failure};
-use crate::route::{self, Endpoint};
+use crate::route::Endpoint;
 use crate::server::Registry;
 
 /// Every answer of a handler.
@@ -23,18 +26,29 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 /// One request, its path already read.
 pub struct Call {
     pub registry: Registry,
+    pub caller: Caller,
     pub method: Method,
     pub headers: HeaderMap,
     pub query: Query,
     pub body: Body,
 }
 
-/// Answers any request.
-pub async fn handle(registry: Registry, request: Request<Body>) -> Response<Body> {
-    let head = request.method() == Method::HEAD;
-    let mut response = dispatch(registry, request).await.unwrap_or_else(Failure::into_response);
-    response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
-    if head {
+/// Answers a request that was let in, for an endpoint that was read from its path.
+pub async fn handle(registry: Registry, caller: Caller, endpoint: Endpoint, request: Request<Body>) -> Response<Body> {
+    let method = request.method().clone();
+    let response = dispatch(registry, caller, endpoint, request).await.unwrap_or_else(Failure::into_response);
+    finish(response, &method)
+}
+
+/// What every answer of the API has in common.
+pub fn finish(mut response: Response<Body>, method: &Method) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    // Content is what strangers pushed, under a media type they chose: a browser must neither run nor guess it, since our
+    // own page has the same origin.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    if *method == Method::HEAD {
         let body = std::mem::take(response.body_mut());
         if !response.headers().contains_key(header::CONTENT_LENGTH)
             && let Some(length) = axum::body::HttpBody::size_hint(&body).exact()
@@ -45,11 +59,10 @@ pub async fn handle(registry: Registry, request: Request<Body>) -> Response<Body
     response
 }
 
-async fn dispatch(registry: Registry, request: Request<Body>) -> Answer {
+async fn dispatch(registry: Registry, caller: Caller, endpoint: Endpoint, request: Request<Body>) -> Answer {
     let (parts, body) = request.into_parts();
-    let endpoint = route::parse(parts.uri.path())?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
-    let call = Call { registry, method: parts.method, headers: parts.headers, query, body };
+    let call = Call { registry, caller, method: parts.method, headers: parts.headers, query, body };
     match (call.method.as_str(), endpoint) {
         ("GET" | "HEAD", Endpoint::Base) => json(StatusCode::OK, "{}"),
         ("GET", Endpoint::Catalog) => listing::catalog(call).await,
@@ -75,7 +88,8 @@ async fn dispatch(registry: Registry, request: Request<Body>) -> Answer {
 pub struct Query(HashMap<String, Vec<String>>);
 
 impl Query {
-    fn parse(text: &str) -> Query {
+    /// Reads the part of an address behind the question mark, or a form.
+    pub fn parse(text: &str) -> Query {
         let decode =
             |part: &str| percent_encoding::percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned();
         let mut values: HashMap<String, Vec<String>> = HashMap::new();
@@ -98,7 +112,7 @@ impl Query {
 }
 
 /// An answer from a status, headers and a body.
-fn answer(status: StatusCode, headers: &[(HeaderName, &str)], body: Body) -> Answer {
+pub fn answer(status: StatusCode, headers: &[(HeaderName, &str)], body: Body) -> Answer {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     for (name, value) in headers {
@@ -109,7 +123,7 @@ fn answer(status: StatusCode, headers: &[(HeaderName, &str)], body: Body) -> Ans
     Ok(response)
 }
 
-fn json(status: StatusCode, body: impl Into<String>) -> Answer {
+pub fn json(status: StatusCode, body: impl Into<String>) -> Answer {
     answer(status, &[(header::CONTENT_TYPE, "application/json")], Body::from(body.into()))
 }
 

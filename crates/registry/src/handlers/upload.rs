@@ -6,6 +6,7 @@ use knarr_spec::Digest;
 use serde_json::json;
 
 use super::{Answer, CONTENT_DIGEST, Call, answer};
+use crate::auth::policy::Action;
 use crate::body::{blocking, receive};
 use crate::error::{Code, Failure};
 use crate::manifest::upload_algorithm;
@@ -20,8 +21,17 @@ pub async fn post(call: Call, name: String) -> Answer {
     if let Some(mount) = call.query.get("mount") {
         let digest = route::digest(mount)?;
         let from = call.query.get("from").map(route::name).transpose()?;
+        // Who may not read the source learns nothing from trying, not even whether it is there.
+        let readable = match &from {
+            Some(from) => call.caller.may(Action::Pull, from),
+            None => call.caller.may_everywhere(Action::Pull),
+        };
         let (registry, to, wanted) = (call.registry.clone(), name.clone(), digest.clone());
-        if blocking(move || registry.meta().mount_blob(&to, &wanted, from.as_deref())).await.map_err(Failure::from)? {
+        if readable
+            && blocking(move || registry.meta().mount_blob(&to, &wanted, from.as_deref()))
+                .await
+                .map_err(Failure::from)?
+        {
             return created(&name, &digest);
         }
     } else if let Some(digest) = call.query.get("digest") {

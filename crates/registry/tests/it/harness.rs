@@ -42,6 +42,24 @@ impl Server {
         Server { client: Client { address }, root, runtime: Some(runtime) }
     }
 
+    /// A server whose settings are `text`, in which `{root}` is its directory; `prepare` may put files there first.
+    pub fn configured(text: &str, prepare: impl FnOnce(&Path)) -> Server {
+        let root = tempfile::tempdir().expect("a directory");
+        prepare(root.path());
+        let text = text.replace("{root}", root.path().to_str().expect("UTF-8"));
+        let configured = Settings::parse(&text, Path::new("test.toml")).expect("settings");
+        Server::start_in(root, |settings| {
+            let (storage, listen) = (settings.storage.clone(), settings.http.listen);
+            *settings = configured;
+            (settings.storage, settings.http.listen) = (storage, listen);
+        })
+    }
+
+    /// Its directory.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
     /// Ends the server and keeps what it stored.
     pub fn stop(mut self) -> TempDir {
         self.end();
