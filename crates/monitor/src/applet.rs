@@ -2,19 +2,23 @@
 //!
 //! Law: whoever launched us learns of every failure by a frame on descriptor 3; nothing is printed, as nobody reads it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+
 use crate::client::LAUNCHER_FD;
 use crate::make::{Foreign, Maker};
-use crate::protocol::Frame;
+use crate::protocol::{FRAME_BYTES_MAX, Frame, HEADER_BYTES, ProtocolError};
 use crate::supervisor::{Task, supervise};
 use crate::{Error, ExecConfig, MonitorConfig};
 
-/// Runs the monitor of `args`: a container's directory, or `--exec` and a session's.
+/// Runs the monitor of `args`: a container's directory, `--later` where the launcher will name it, or `--exec` and a session's.
 pub fn applet(args: Vec<OsString>) -> ExitCode {
     let launcher = knarr_sys::inherited::socket(LAUNCHER_FD);
     let reply = launcher.as_ref().and_then(|fd| fd.try_clone().ok());
@@ -33,6 +37,10 @@ pub fn applet(args: Vec<OsString>) -> ExitCode {
 fn run(args: &[OsString], launcher: Option<OwnedFd>) -> Result<ExitCode, Error> {
     detach()?;
     match args {
+        [flag] if flag == "--later" => match launcher.as_ref().map(container_of).transpose()?.flatten() {
+            Some(directory) => run_container(Path::new(&directory), launcher),
+            None => Ok(ExitCode::SUCCESS),
+        },
         [directory] => run_container(Path::new(directory), launcher),
         [flag, directory] if flag == "--exec" => run_session(Path::new(directory), launcher),
         _ => Err(Error::Usage),
@@ -48,6 +56,39 @@ fn detach() -> Result<(), Error> {
     let _ = rustix::thread::set_name(c"knarr-monitor");
     knarr_sys::prctl::set_child_subreaper().map_err(Error::call("become the subreaper"))?;
     rustix::process::chdir(c"/").map_err(Error::call("change to /"))
+}
+
+/// Waits for the launcher's first frame, which names the container; `None` if the launcher leaves without. Not a byte of what
+/// follows is read.
+fn container_of(launcher: &OwnedFd) -> Result<Option<OsString>, Error> {
+    let mut bytes = vec![0; HEADER_BYTES];
+    if !read_whole(launcher, &mut bytes)? {
+        return Ok(None);
+    }
+    let length = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;
+    bytes.resize(HEADER_BYTES + length.min(FRAME_BYTES_MAX), 0);
+    if !read_whole(launcher, &mut bytes[HEADER_BYTES..])? {
+        return Ok(None);
+    }
+    match Frame::decode(&bytes)? {
+        Some((Frame::Container(path), _)) => Ok(Some(OsStr::from_bytes(path).to_owned())),
+        Some((other, _)) => Err(ProtocolError::UnknownKind(other.kind()).into()),
+        None => Err(Error::Usage),
+    }
+}
+
+/// Fills `bytes`; `false` if the stream ends before.
+fn read_whole(socket: &OwnedFd, bytes: &mut [u8]) -> Result<bool, Error> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::net::recv(socket, &mut bytes[filled..], RecvFlags::empty()) {
+            Ok((0, _)) | Err(Errno::CONNRESET) => return Ok(false),
+            Ok((count, _)) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::call("read from the launcher")(errno)),
+        }
+    }
+    Ok(true)
 }
 
 fn run_container(directory: &Path, launcher: Option<OwnedFd>) -> Result<ExitCode, Error> {

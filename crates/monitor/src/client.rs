@@ -9,9 +9,10 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use knarr_sys::posix_spawn::{Program, spawn};
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -31,6 +32,9 @@ const READ_BYTES: usize = HEADER_BYTES + FRAME_BYTES_MAX;
 pub enum Job<'a> {
     /// The container of this directory (`monitor.json`).
     Container(&'a Path),
+    /// The container that [`Client::container`] will name: the monitor gets ready while the launcher records it, and leaves
+    /// without a trace if the launcher does.
+    Later,
     /// The exec session of this directory (`exec.json`).
     Exec(&'a Path),
 }
@@ -93,6 +97,11 @@ impl Client {
         self.child
     }
 
+    /// Tells a monitor launched for [`Job::Later`] the directory of its container, before anything else.
+    pub fn container(&mut self, directory: &Path) -> Result<(), Error> {
+        self.send(Frame::Container(directory.as_os_str().as_bytes()))
+    }
+
     /// Subscribes. The launcher says it before `start`, so that no byte is missed.
     pub fn attach(&mut self, attach: Attach) -> Result<(), Error> {
         self.send(Frame::Attach(attach))
@@ -131,9 +140,11 @@ impl Client {
         self.send(Frame::StdinEof)
     }
 
-    /// The promise of `Attach::cleanup` is kept: the monitor need not run the exit command.
-    pub fn cleaned(&mut self) -> Result<(), Error> {
-        self.send(Frame::Cleaned)
+    /// The promise of `Attach::cleanup` is kept: the monitor need not run the exit command. It takes `rubbish`, absolute paths of
+    /// directories, off the disk when we have gone.
+    pub fn cleaned(&mut self, rubbish: &[PathBuf]) -> Result<(), Error> {
+        let paths: Vec<u8> = rubbish.iter().flat_map(|path| [path.as_os_str().as_bytes(), b"\0"].concat()).collect();
+        self.send(Frame::Cleaned(&paths))
     }
 
     /// Waits for the next event. `None`: the monitor closed the connection.
@@ -212,11 +223,8 @@ impl Client {
 
     /// Reads once; `false` at the end of the stream.
     fn receive(&mut self, flags: RecvFlags) -> Result<bool, Error> {
-        let start = self.inbox.len();
-        self.inbox.resize(start + READ_BYTES, 0);
-        let answer = rustix::net::recv(&self.socket, &mut self.inbox[start..], flags).map(|(count, _)| count);
-        self.inbox.truncate(start + answer.unwrap_or(0));
-        match answer {
+        self.inbox.reserve(READ_BYTES);
+        match rustix::net::recv(&self.socket, spare_capacity(&mut self.inbox), flags).map(|(count, _)| count) {
             Ok(0) | Err(Errno::CONNRESET) => return Ok(false),
             Ok(_) | Err(Errno::INTR | Errno::AGAIN) => {}
             Err(errno) => return Err(Error::call("read from the monitor")(errno)),
@@ -275,12 +283,14 @@ impl Drop for Client {
 fn spawn_monitor(exe: BorrowedFd, socket: BorrowedFd, job: Job) -> Result<Pid, Error> {
     let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(Error::call("open /dev/null"))?;
-    let (directory, exec) = match job {
-        Job::Container(directory) => (directory, None),
-        Job::Exec(directory) => (directory, Some(c"--exec")),
+    let (word, directory) = match job {
+        Job::Container(directory) => (None, Some(directory)),
+        Job::Later => (Some(c"--later"), None),
+        Job::Exec(directory) => (Some(c"--exec"), Some(directory)),
     };
-    let directory = CString::new(directory.as_os_str().as_bytes()).map_err(|_| Error::Usage)?;
-    let args: Vec<_> = [Some(c"knarr"), Some(c"monitor"), exec, Some(&directory)].into_iter().flatten().collect();
+    let directory = directory.map(|directory| CString::new(directory.as_os_str().as_bytes()));
+    let directory = directory.transpose().map_err(|_| Error::Usage)?;
+    let args: Vec<_> = [Some(c"knarr"), Some(c"monitor"), word, directory.as_deref()].into_iter().flatten().collect();
     // Out of the way of the numbers the monitor gets: its path is looked up after those are in place.
     let exe = rustix::io::fcntl_dupfd_cloexec(exe, LAUNCHER_FD + 1).map_err(Error::call("duplicate the program"))?;
     let path = exe_path(exe.as_fd());

@@ -13,7 +13,8 @@
 //!   4 stdin-eof     —                       131 stderr       bytes
 //!   5 resize        rows u16, columns u16   132 stdin-taken  count u32
 //!   6 signal        number u32              133 exited       code u32, flags u8 (1: out of memory)
-//!   7 cleaned       —                       134 error        JSON `Failure`
+//!   7 cleaned       paths, each + NUL       134 error        JSON `Failure`
+//!   8 container     path
 //! ```
 //!
 //! A client may send at most [`STDIN_WINDOW_BYTES`] of stdin beyond what `stdin-taken` has given back, so that a `signal` or a
@@ -108,8 +109,11 @@ pub enum Frame<'a> {
     },
     /// Send this signal to the container's init (or the exec'd process).
     Signal(u32),
-    /// The promise of `Attach::cleanup` is kept.
-    Cleaned,
+    /// The promise of `Attach::cleanup` is kept, but for these directories, which the monitor takes off the disk when nobody
+    /// waits for it any more. Each path is followed by a NUL.
+    Cleaned(&'a [u8]),
+    /// The first frame to a monitor that was launched before its container was recorded: the container's directory.
+    Container(&'a [u8]),
     /// The container exists and waits for `start`.
     Created(u32),
     /// The program runs.
@@ -158,7 +162,8 @@ impl<'a> Frame<'a> {
             Frame::StdinEof => 4,
             Frame::Resize { .. } => 5,
             Frame::Signal(_) => 6,
-            Frame::Cleaned => 7,
+            Frame::Cleaned(_) => 7,
+            Frame::Container(_) => 8,
             Frame::Created(_) => 128,
             Frame::Started => 129,
             Frame::Stdout(_) => 130,
@@ -175,9 +180,12 @@ impl<'a> Frame<'a> {
         out.extend_from_slice(&[self.kind(), 0, 0, 0, 0, 0, 0, 0]);
         match self {
             Frame::Attach(attach) => out.push(attach.to_byte()),
-            Frame::Stdin(bytes) | Frame::Stdout(bytes) | Frame::Stderr(bytes) | Frame::Error(bytes) => {
-                out.extend_from_slice(bytes)
-            }
+            Frame::Stdin(bytes)
+            | Frame::Cleaned(bytes)
+            | Frame::Container(bytes)
+            | Frame::Stdout(bytes)
+            | Frame::Stderr(bytes)
+            | Frame::Error(bytes) => out.extend_from_slice(bytes),
             Frame::Resize { rows, columns } => {
                 out.extend_from_slice(&rows.to_be_bytes());
                 out.extend_from_slice(&columns.to_be_bytes());
@@ -189,7 +197,7 @@ impl<'a> Frame<'a> {
                 out.extend_from_slice(&u32::from(exit.code).to_be_bytes());
                 out.push(u8::from(exit.oom_killed));
             }
-            Frame::Start | Frame::StdinEof | Frame::Cleaned | Frame::Started => {}
+            Frame::Start | Frame::StdinEof | Frame::Started => {}
         }
         let length = (out.len() - start - HEADER_BYTES) as u32;
         out[start + 4..start + HEADER_BYTES].copy_from_slice(&length.to_be_bytes());
@@ -223,7 +231,8 @@ impl<'a> Frame<'a> {
                 Ok(Frame::Resize { rows: u16::from_be_bytes([a, b]), columns: u16::from_be_bytes([c, d]) })
             }
             (6, _) => number().map(Frame::Signal),
-            (7, _) => empty(Frame::Cleaned),
+            (7, paths) => Ok(Frame::Cleaned(paths)),
+            (8, path) => Ok(Frame::Container(path)),
             (128, _) => number().map(Frame::Created),
             (129, _) => empty(Frame::Started),
             (130, bytes) => Ok(Frame::Stdout(bytes)),
@@ -258,9 +267,16 @@ mod tests {
     fn every_kind_survives_the_wire_and_waits_for_its_last_byte() {
         let attach = Attach { stdin: true, stderr: true, cleanup: true, ..Attach::default() };
         let exit = Exit { code: 137, oom_killed: true };
-        [Frame::Attach(attach), Frame::Start, Frame::Stdin(b"in"), Frame::StdinEof, Frame::Cleaned]
-            .into_iter()
-            .for_each(round_trip);
+        [
+            Frame::Attach(attach),
+            Frame::Start,
+            Frame::Stdin(b"in"),
+            Frame::StdinEof,
+            Frame::Cleaned(b"/a\0"),
+            Frame::Container(b"/b"),
+        ]
+        .into_iter()
+        .for_each(round_trip);
         [Frame::Resize { rows: 24, columns: 80 }, Frame::Signal(15), Frame::Created(4_000_000)]
             .into_iter()
             .for_each(round_trip);

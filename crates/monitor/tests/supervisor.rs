@@ -350,8 +350,54 @@ fn the_exit_command_does_not_run_when_the_client_has_cleaned_up() {
     assert!(!exit_command_runs(|mut client| {
         client.stdin_eof().unwrap();
         client.wait_exited().unwrap();
-        client.cleaned().unwrap();
+        client.cleaned(&[]).unwrap();
     }));
+}
+
+#[test]
+fn what_the_client_left_to_remove_goes_when_the_client_has_gone() {
+    let place = with_stdin("read go", StdinMode::Once);
+    let rubbish = place.root.path().join("rubbish");
+    fs::create_dir_all(rubbish.join("deep/down")).unwrap();
+    let mut client = place.run_wanting(Attach { cleanup: true, ..foreground() });
+    client.wait_started().unwrap();
+    client.stdin_eof().unwrap();
+    client.wait_exited().unwrap();
+    client.cleaned(std::slice::from_ref(&rubbish)).unwrap();
+    until("the rubbish is gone", || !rubbish.exists());
+}
+
+#[test]
+fn only_who_promised_to_clean_up_may_name_rubbish() {
+    let place = with_stdin("read go", StdinMode::Once);
+    let precious = place.root.path().join("precious");
+    fs::create_dir(&precious).unwrap();
+    let mut client = place.run();
+    client.wait_started().unwrap();
+    client.cleaned(std::slice::from_ref(&precious)).unwrap();
+    let refusal = client.wait_exited().unwrap_err().to_string();
+    assert!(refusal.contains("only who promised to clean up"), "{refusal}");
+    assert!(precious.exists());
+}
+
+#[test]
+fn a_monitor_launched_ahead_waits_for_its_container_and_supervises_it() {
+    let place = Place::new("echo ahead");
+    let mut client = place.launch_ahead();
+    client.container(&place.state_dir()).unwrap();
+    client.attach(foreground()).unwrap();
+    client.start().unwrap();
+    assert_eq!(hear(&mut client).stdout, b"ahead\n");
+}
+
+#[test]
+fn a_monitor_launched_ahead_leaves_without_a_trace_when_its_launcher_does() {
+    let place = Place::new("echo never");
+    let client = place.launch_ahead();
+    let monitor = client.monitor_pid().unwrap().as_raw_nonzero().get() as u32;
+    drop(client);
+    until("the monitor is gone", || !is_running(monitor));
+    assert!(place.log().is_empty());
 }
 
 #[test]

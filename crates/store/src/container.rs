@@ -3,6 +3,8 @@
 //! Law: the database says that a container exists and what was asked for; what it does, its monitor says. Lookup order is
 //! docker's: complete id, name, beginning of an id.
 
+use std::path::PathBuf;
+
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::Value;
 
@@ -57,13 +59,23 @@ impl Store {
 
     /// Forgets the container and its snapshot, and removes what it wrote. Whether there was one.
     pub fn remove_container(&self, id: &str) -> Result<bool> {
+        let there = self.forget_container(id)?;
+        trash::discard(self, &self.snapshot_dir(id))?;
+        Ok(there)
+    }
+
+    /// The same, but what it wrote is only moved into the trash ([`Store::bury`]): its place there.
+    pub fn bury_container(&self, id: &str) -> Result<Option<PathBuf>> {
+        self.forget_container(id)?;
+        self.bury(&self.snapshot_dir(id))
+    }
+
+    fn forget_container(&self, id: &str) -> Result<bool> {
         check_id(id)?;
         let delete = |c: &Connection| -> Result<bool, Fault> {
             Ok(c.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([id])? > 0)
         };
-        let there = self.freeing(|| self.database().write("remove container", Durability::Normal, delete))?;
-        trash::discard(self, &self.snapshot_dir(id))?;
-        Ok(there)
+        self.freeing(|| self.database().write("remove container", Durability::Normal, delete))
     }
 }
 

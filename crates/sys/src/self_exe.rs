@@ -3,6 +3,7 @@
 //! A detached read-only bind mount (open_tree(2), mount_setattr(2); Linux 5.12); where that is denied, a sealed copy in memory
 //! (memfd_create(2)), which costs milliseconds and the binary's size in memory.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,11 +30,28 @@ pub fn is_protected() -> bool {
 
 /// A bind mount of our binary that is attached nowhere and whose file cannot be opened for writing, even by root.
 pub fn read_only_mount() -> Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = rustix::mount::open_tree(rustix::fs::CWD, c"/proc/self/exe", flags)
-        .call(|| "open_tree(AT_FDCWD, \"/proc/self/exe\", OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC)")?;
+    let tree = clone_mount(c"/proc/self/exe").or_else(|_| clone_by_name())?;
     set_read_only(&tree)?;
     Ok(tree)
+}
+
+/// In a mount namespace that was made after we were executed the link leads to a mount outside of it, which cannot be
+/// cloned; the file's name leads to its counterpart inside, which must be the same file.
+fn clone_by_name() -> Result<OwnedFd> {
+    let link = c"/proc/self/exe";
+    let name = rustix::fs::readlink(link, Vec::new()).call(|| "readlink(\"/proc/self/exe\")")?;
+    let tree = clone_mount(&name)?;
+    let (ours, found) = (rustix::fs::stat(link), rustix::fs::fstat(&tree));
+    match (ours, found) {
+        (Ok(ours), Ok(found)) if (ours.st_dev, ours.st_ino) == (found.st_dev, found.st_ino) => Ok(tree),
+        _ => Err(Error::new(format!("open_tree(AT_FDCWD, {name:?}, OPEN_TREE_CLONE)"), Errno::STALE)),
+    }
+}
+
+fn clone_mount(path: &CStr) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    rustix::mount::open_tree(rustix::fs::CWD, path, flags)
+        .call(|| format!("open_tree(AT_FDCWD, {path:?}, OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC)"))
 }
 
 fn set_read_only(tree: &OwnedFd) -> Result<()> {

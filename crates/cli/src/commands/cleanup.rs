@@ -19,7 +19,7 @@ impl Verb for Cleanup {
     const EXAMPLE: &'static str = "knarr cleanup ID";
 
     fn run(self, world: &World) -> Result<u8, Failure> {
-        after_exit(&world.reading()?, &self.id)?;
+        after_exit(&world.reading()?, &self.id)?.remove()?;
         Ok(0)
     }
 }

@@ -1,8 +1,8 @@
 //! `run`.
 
-use knarr_engine::container::create::create;
+use knarr_engine::container::create::create_with_monitor;
 use knarr_engine::container::remove::{after_exit, discard};
-use knarr_engine::container::start::launch;
+use knarr_engine::container::start::hand_over;
 use knarr_engine::wanted::Wanted;
 use knarr_engine::{Client, Context, Error, exit_code};
 
@@ -49,9 +49,10 @@ impl Verb for Run {
         *world.quiet.borrow_mut() = self.container.quiet;
         let context = world.rooted().map_err(ours)?;
         let pulls = CliPulls::new(self.container.quiet, self.container.tls_verify);
-        let record = create(&context, wanted, &pulls).map_err(|error| ours(error.into()))?;
+        let (record, monitor) = create_with_monitor(&context, wanted, &pulls).map_err(|error| ours(error.into()))?;
         world.notes_of(&context);
-        let started = launch(&context, &record).and_then(|client| self.go(&context, &record.id, client, &streams));
+        let started =
+            hand_over(&context, &record, monitor).and_then(|client| self.go(&context, &record.id, client, &streams));
         started.map_err(|error| {
             if self.container.rm {
                 discard(&context, &record.id);
@@ -99,8 +100,8 @@ impl Run {
         match foreground::run(&mut client, streams, |client| client.start())? {
             End::Exited(code) => {
                 if streams.cleanup {
-                    after_exit(context, id)?;
-                    client.cleaned()?;
+                    let rubbish = after_exit(context, id)?;
+                    client.cleaned(&rubbish.into_directories())?;
                 }
                 Ok(code)
             }

@@ -1,8 +1,9 @@
 //! `rm`, and what `--rm` does at the end.
 //!
-//! Law: the record goes first, so that a death in between leaves garbage and never a container that cannot be used.
+//! Law: the record goes first, so that a death in between leaves garbage and never a container that cannot be used. After it
+//! directories are only moved out of sight; taking them off the disk needs nobody to wait ([`Rubbish`]).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use knarr_monitor::Status;
 use knarr_store::ContainerRecord;
@@ -31,28 +32,44 @@ pub fn remove(context: &Context, text: &str, options: RemoveOptions) -> Result<(
             stop::kill_now(context, &container.record.id, &mut client, text)?;
         }
     }
-    forget(context, &container.record, options.volumes)
+    forget(context, &container.record, options.volumes)?.remove()
+}
+
+/// Directories that belong to nothing any more. Left alone they stay until the next collection.
+#[must_use = "the directories stay on the disk until they are removed"]
+#[derive(Debug, Default)]
+pub struct Rubbish(Vec<PathBuf>);
+
+impl Rubbish {
+    /// Takes them off the disk.
+    pub fn remove(self) -> Result<()> {
+        self.0.iter().try_for_each(|dir| remove_dir(dir))
+    }
+
+    /// The directories, for another process to remove.
+    pub fn into_directories(self) -> Vec<PathBuf> {
+        self.0
+    }
 }
 
 /// Removes a container made with `--rm` after its end; it may be gone already, removed by hand or by its monitor.
-pub fn after_exit(context: &Context, id: &str) -> Result<()> {
+pub fn after_exit(context: &Context, id: &str) -> Result<Rubbish> {
     match context.store.container(id) {
         Ok(record) => forget(context, &record, true),
-        Err(error) if error.kind() == knarr_store::Kind::NotFound => Ok(()),
+        Err(error) if error.kind() == knarr_store::Kind::NotFound => Ok(Rubbish::default()),
         Err(error) => Err(error.into()),
     }
 }
 
-fn forget(context: &Context, record: &ContainerRecord, volumes: bool) -> Result<()> {
-    context.store.remove_container(&record.id)?;
+fn forget(context: &Context, record: &ContainerRecord, volumes: bool) -> Result<Rubbish> {
+    let snapshot = context.store.bury_container(&record.id)?;
     remove_cgroup(context, &record.id);
-    context.store.remove_snapshot(&record.id)?;
     remove_dir(&context.paths.container_run(&record.id))?;
-    remove_dir(&context.paths.container(&record.id))?;
+    let bundle = context.store.bury(&context.paths.container(&record.id))?;
     for name in record.volumes.iter().filter(|_| volumes) {
         remove_anonymous(context, name)?;
     }
-    Ok(())
+    Ok(Rubbish(snapshot.into_iter().chain(bundle).collect()))
 }
 
 /// A monitor removes its container's control group at the end; one that was killed left it. What cannot be removed now is empty and
@@ -85,7 +102,7 @@ fn remove_dir(dir: &Path) -> Result<()> {
 
 /// Undoes a `create` whose start failed, for `run --rm`.
 pub fn discard(context: &Context, id: &str) {
-    if after_exit(context, id).is_err() {
+    if after_exit(context, id).and_then(Rubbish::remove).is_err() {
         create::discard(context, id);
     }
 }

@@ -1,6 +1,8 @@
 //! After the end: record it, tell it, clean up, and serve those who are still reading.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use knarr_cgroup::{Directory, Version};
@@ -42,7 +44,18 @@ impl Supervisor {
         self.tell_end(exit);
         self.remove_traces();
         self.serve_last_clients()?;
-        Ok(!self.is_cleaned)
+        Ok(self.sweep())
+    }
+
+    /// Takes off the disk what the client that cleaned up left for us; whether nobody cleaned up. What cannot be removed the
+    /// store's next collection finds.
+    fn sweep(&mut self) -> bool {
+        let Some(rubbish) = self.cleaned.take() else { return true };
+        self.peers.clear();
+        for path in rubbish.split(|byte| *byte == 0).filter(|path| path.starts_with(b"/")) {
+            let _ = fs::remove_dir_all(OsStr::from_bytes(path));
+        }
+        false
     }
 
     fn tell_end(&mut self, exit: Exit) {

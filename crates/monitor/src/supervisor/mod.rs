@@ -117,8 +117,8 @@ struct Supervisor {
     peers_seen: u64,
     record: Record,
     failure: Option<Error>,
-    /// A client kept its promise to clean up.
-    is_cleaned: bool,
+    /// A client kept its promise to clean up but for these directories, each followed by a NUL.
+    cleaned: Option<Vec<u8>>,
     buffer: Vec<u8>,
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn supervise(task: Task, launcher: Option<OwnedFd>) -> Result<bool, E
         peers_seen: 0,
         record,
         failure: None,
-        is_cleaned: false,
+        cleaned: None,
         buffer: Vec::new(),
     };
     supervisor.run(launcher)

@@ -101,10 +101,11 @@ impl Supervisor {
             Frame::Resize { rows, columns } => self.resize(rows, columns),
             Frame::Signal(signal @ 1..=SIGNAL_MAX) => self.kill(signal as i32),
             Frame::Signal(signal) => self.refuse(number, &format!("{signal} is no signal")),
-            Frame::Cleaned => {
+            Frame::Cleaned(rubbish) if peer.wants.cleanup => {
                 peer.wants.cleanup = false;
-                self.is_cleaned = true;
+                self.cleaned = Some(rubbish.to_vec());
             }
+            Frame::Cleaned(_) => self.refuse(number, "only who promised to clean up may say that it is done"),
             other => self.refuse(number, &ProtocolError::UnknownKind(other.kind()).to_string()),
         }
     }

@@ -57,9 +57,18 @@ impl Place {
 
     /// Launches the monitor; nothing is said to it yet.
     pub fn launch(&self) -> Client {
+        self.launch_for(Job::Container(&self.state_dir()))
+    }
+
+    /// Launches a monitor that does not know its container yet.
+    pub fn launch_ahead(&self) -> Client {
+        self.launch_for(Job::Later)
+    }
+
+    fn launch_for(&self, job: Job) -> Client {
         self.config.save(&self.state_dir()).unwrap();
         let exe = fs::File::open(example("monitor")).unwrap();
-        Client::launch(exe.as_fd(), Job::Container(&self.state_dir())).unwrap()
+        Client::launch(exe.as_fd(), job).unwrap()
     }
 
     /// Launches it and starts the container, as `run` in the foreground does.
