@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::auth::htpasswd::{self, UserError};
+use crate::config::import::{ImportError, import};
 use crate::config::{ConfigError, DEFAULT_TOML, Listen, Settings};
 use crate::live::Live;
 use crate::server::{self, Registry, ServeError};
@@ -88,6 +89,12 @@ struct Serve {
 enum ConfigCommand {
     /// Print all settings with their defaults, commented
     Default,
+    /// Translate the config.yml of distribution's registry; what has no counterpart is named on standard error
+    Import {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Say whether a file of settings can be used
     Check {
         /// The file
@@ -112,6 +119,7 @@ pub fn applet(args: Vec<OsString>) -> ExitCode {
             Ok(())
         }
         Command::Config(ConfigCommand::Check { file }) => check(&file),
+        Command::Config(ConfigCommand::Import { file }) => import_from(&file),
         Command::Htpasswd(Htpasswd { user }) => add_user(&user),
     };
     match outcome {
@@ -130,6 +138,8 @@ enum AppletError {
     Config(#[from] ConfigError),
     #[error("{0}")]
     Serve(#[from] ServeError),
+    #[error("{}: {source}", path.display())]
+    Import { path: PathBuf, source: ImportError },
     #[error("the password cannot be read: {0}")]
     Password(std::io::Error),
     #[error("{0}")]
@@ -140,6 +150,18 @@ fn check(file: &Path) -> Result<(), AppletError> {
     let settings = Settings::load(file, |_| {})?;
     Live::check(&settings).map_err(ServeError::from)?;
     println!("{}: can be used", file.display());
+    Ok(())
+}
+
+fn import_from(file: &Path) -> Result<(), AppletError> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read { path: file.to_owned(), source })?;
+    let imported = import(&text).map_err(|source| AppletError::Import { path: file.to_owned(), source })?;
+    for note in &imported.notes {
+        eprintln!("{shown}:{}: {}: {}", note.line, note.key, note.what);
+    }
+    print!("{}", imported.toml);
+    Settings::parse(&imported.toml, Path::new("the translation"))?;
     Ok(())
 }
 

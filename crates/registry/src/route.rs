@@ -128,6 +128,8 @@ fn upload_id(text: &str) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -174,5 +176,25 @@ mod tests {
         check("/", Endpoint::Nowhere);
         check("/v2/a", Endpoint::Nowhere);
         check("/v2/a/blobs/uploads/../x", Endpoint::Nowhere);
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_brings_the_reader_down_or_leads_out(
+            path in "/v2(/[a-z0-9._%:-]{0,12}){0,3}(/(blobs|uploads|manifests|referrers|tags|list|_oci|ext)){0,3}(/\\PC{0,12})?|\\PC{0,80}"
+        ) {
+            let name = match parse(&path) {
+                Ok(
+                    Endpoint::Blob { name, .. }
+                    | Endpoint::Uploads { name }
+                    | Endpoint::Upload { name, .. }
+                    | Endpoint::Manifest { name, .. }
+                    | Endpoint::Tags { name }
+                    | Endpoint::Referrers { name, .. },
+                ) => name,
+                _ => return Ok(()),
+            };
+            prop_assert!(is_repository(&name) && !name.contains("..") && !name.contains('%'), "{name}");
+        }
     }
 }

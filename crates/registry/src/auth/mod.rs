@@ -328,6 +328,11 @@ impl Caller {
         self.grant == Grant::Policies && self.auth.policies.allow_everywhere(&self.subject, action)
     }
 
+    /// Whether there may be a repository to which they may do that.
+    pub fn may_somewhere(&self, action: Action) -> bool {
+        matches!(self.grant, Grant::Token(_)) || self.auth.policies.allow_somewhere(&self.subject, action)
+    }
+
     /// Whether they may see that a repository exists: a token for the catalog names no repositories.
     pub fn may_list(&self, repository: &str) -> bool {
         match &self.grant {

@@ -3,6 +3,7 @@
 //! Law: what was read is complete and checked; a key nobody knows is refused, with its line. Reading has no effect.
 //! Not here: what each setting does; the doc comment of a field is the reference, `default.toml` shows them all.
 
+pub mod import;
 pub mod values;
 
 use std::net::{IpAddr, SocketAddr};

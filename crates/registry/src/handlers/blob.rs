@@ -131,6 +131,8 @@ fn requested_range(headers: &HeaderMap, etag: &str, size: u64) -> Requested {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(range: &str, size: u64, expect: Requested) {
@@ -161,6 +163,17 @@ mod tests {
             ["bytes=5-2", "bytes=0-1,3-4", "lines=0-1", "bytes=", "bytes=a-b", "bytes=99999999999999999999999-"]
         {
             check(range, 10, Requested::Whole);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sent_is_within_the_blob(range in "bytes=[0-9]{0,21}-[0-9]{0,21}|[ -~]{0,40}", size in any::<u64>()) {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RANGE, range.parse().unwrap());
+            if let Requested::Part { start, length } = requested_range(&headers, "\"e\"", size) {
+                prop_assert!(length > 0 && start < size && length <= size - start);
+            }
         }
     }
 }

@@ -129,6 +129,8 @@ pub fn json(status: StatusCode, body: impl Into<String>) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::Query;
 
     #[test]
@@ -136,5 +138,13 @@ mod tests {
         let query = Query::parse("tag=a&tag=b%2Bc&digest=sha256%3Aabc&empty");
         assert_eq!(query.all("tag"), ["a", "b+c"]);
         assert_eq!((query.get("digest"), query.get("empty"), query.get("none")), (Some("sha256:abc"), Some(""), None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_brings_the_reader_down(text in "\\PC{0,60}|([a-z]{0,3}[=&%+][0-9a-fA-F]{0,3}){0,20}") {
+            let query = Query::parse(&text);
+            prop_assert!(query.all("tag").len() <= text.len());
+        }
     }
 }

@@ -171,6 +171,9 @@ async fn show(visit: &Visit, place: Place, query: Option<&str>) -> Result<Respon
     let query = Query::parse(query.unwrap_or_default());
     let last = query.get("last").unwrap_or_default().to_owned();
     match place {
+        Place::Repositories if !visit.caller.may_somewhere(Action::Pull) => {
+            Err(Failure::new(Code::Denied, "you may not see any repository"))
+        }
         Place::Repositories => {
             let word = query.get("q").unwrap_or_default().trim().to_owned();
             repositories(visit, last, word).await

@@ -2,6 +2,7 @@
 
 mod access;
 mod bounds;
+mod clients;
 mod harness;
 mod listing;
 mod manifests;

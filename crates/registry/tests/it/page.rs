@@ -135,6 +135,13 @@ fn a_reader_sees_what_they_may_pull() {
 }
 
 #[test]
+fn who_may_see_nothing_is_asked_for_a_name() {
+    let server = Server::configured("auth.htpasswd = \"{root}/users\"", write_users);
+    assert_eq!(server.get("/ui/").header("www-authenticate"), Some("Basic realm=\"knarr registry\""));
+    assert_eq!(server.get("/ui/page.css").status, 200);
+}
+
+#[test]
 fn the_page_can_be_switched_off() {
     let server = Server::configured("page.enabled = false", |_| {});
     assert_eq!((server.get("/ui/").status, server.get("/").status), (404, 404));
