@@ -13,8 +13,8 @@ use tokio::sync::Semaphore;
 
 /// Passwords hashed at once. One takes a core for 50 to 300 ms; the others serve.
 const HASHES_AT_ONCE: usize = 2;
-/// Requests that may wait for their turn: with two at once and 100 ms each, the last waits for 3 seconds.
-const HASHES_WAITING_MAX: usize = 64;
+/// Requests that may wait for their turn: with two at once and 100 ms each, the last waits for a second and a half.
+const HASHES_WAITING_MAX: usize = 32;
 /// A password found right is not hashed again for so long; clients with Basic authentication send it with every request.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// Passwords remembered at once, as 32 bytes each.
