@@ -39,7 +39,7 @@ pub(crate) fn create(
                 hierarchy.controllers.iter().filter(|name| wanted.contains(name)).cloned().collect()
             }
         };
-        match directory(hierarchy, path, &controllers, &mut made) {
+        match directory(hierarchy, path, &controllers, options.occupied, &mut made) {
             Ok(directory) => {
                 if options.rootless {
                     let missing = controllers.iter().filter(|name| !directory.controllers.contains(name));
@@ -92,6 +92,7 @@ fn directory(
     hierarchy: &Hierarchy,
     path: &CgroupPath,
     controllers: &[Controller],
+    occupied: bool,
     made: &mut Made,
 ) -> Result<Directory, Error> {
     let mut at = hierarchy.mount_point.clone();
@@ -106,7 +107,7 @@ fn directory(
             inherit_cpuset(&at)?;
         }
     }
-    if !new {
+    if !new && !occupied {
         must_be_empty(&at)?;
     }
     let controllers = match hierarchy.version {

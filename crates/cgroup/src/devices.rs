@@ -62,6 +62,16 @@ pub(crate) fn rules(list: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>, Error> {
     Ok(rules)
 }
 
+/// Who has a major number, by `/proc/devices`.
+fn driver(proc_devices: &str, kind: Kind, major: u32) -> Option<&str> {
+    let title = if kind == Kind::Char { "Character devices:" } else { "Block devices:" };
+    let lines = proc_devices.lines().skip_while(|line| *line != title).skip(1).take_while(|line| !line.is_empty());
+    lines
+        .filter_map(|line| line.trim().split_once(' '))
+        .find(|(number, _)| number.parse() == Ok(major))
+        .map(|(_, name)| name)
+}
+
 fn rule(rule: &LinuxDeviceCgroup) -> Result<Rule, Error> {
     const WHAT: &str = "linux.resources.devices";
     let wrong = |why| Error::Invalid { what: WHAT, value: rule.to_string(), why };
@@ -90,7 +100,34 @@ fn rule(rule: &LinuxDeviceCgroup) -> Result<Rule, Error> {
     Ok(Rule { allow: rule.allow(), kind, major: number(rule.major())?, minor: number(rule.minor())?, access })
 }
 
+/// What is allowed, as systemd's `DeviceAllow` has it; `None`: everything. A rule that takes something away again is left to the files
+/// and the program, which hold beside it.
+pub(crate) fn allow_list(rules: &[Rule], proc_devices: &str) -> Option<Vec<(String, String)>> {
+    if rules.first().is_none_or(|rule| rule.allow && rule.is_everything()) {
+        return None;
+    }
+    let allowed = rules.iter().filter(|rule| rule.allow);
+    Some(allowed.flat_map(|rule| rule.systemd_lines(proc_devices)).collect())
+}
+
 impl Rule {
+    /// A node by its numbers, a driver by its name, or all of a kind.
+    fn systemd_lines(&self, proc_devices: &str) -> Vec<(String, String)> {
+        let kinds = self.kind.map_or(vec![Kind::Block, Kind::Char], |kind| vec![kind]);
+        let access: String =
+            ACCESS.iter().filter(|(_, bit)| self.access & bit != 0).map(|(letter, _)| letter).collect();
+        let name = |kind: Kind| {
+            let word = if kind == Kind::Char { "char" } else { "block" };
+            match (self.major, self.minor) {
+                (Some(major), Some(minor)) => Some(format!("/dev/{word}/{major}:{minor}")),
+                (Some(major), None) => driver(proc_devices, kind, major).map(|driver| format!("{word}-{driver}")),
+                (None, None) => Some(format!("{word}-*")),
+                (None, Some(_)) => None,
+            }
+        };
+        kinds.into_iter().filter_map(name).map(|name| (name, access.clone())).collect()
+    }
+
     fn is_everything(&self) -> bool {
         self.kind.is_none() && self.major.is_none() && self.minor.is_none() && self.access == ACCESS_ALL
     }

@@ -126,6 +126,9 @@ pub enum Error {
         /// The call that failed.
         source: knarr_sys::Error,
     },
+    /// systemd did not do what it was asked.
+    #[error(transparent)]
+    Systemd(#[from] knarr_systemd::Error),
     /// A device filter could not be loaded or attached.
     #[error("device filter of {}", path.display())]
     Devices {
@@ -157,6 +160,7 @@ impl Error {
                 }
                 _ => None,
             },
+            Error::Systemd(error) => error.hint(),
             Error::Busy { .. } => Some("kill the processes, then delete again"),
             _ => None,
         }

@@ -13,18 +13,11 @@ use crate::{
     Error, Layout, Stats, create,
     files::try_write,
     freeze,
-    layout::{Controller, Version},
+    layout::{Controller, Hierarchy, Version},
     path::CgroupPath,
     processes, remove, stats,
+    systemd::Unit,
 };
-
-/// Who makes the directories.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Manager {
-    /// We do, with mkdir.
-    #[default]
-    CgroupFs,
-}
 
 /// In which hierarchies a directory is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,12 +33,12 @@ pub enum Controllers {
 /// How a cgroup is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CreateOptions {
-    /// Who makes the directories.
-    pub manager: Manager,
     /// In which hierarchies.
     pub controllers: Controllers,
     /// Go on without the hierarchies and controllers this user may not use; [`Cgroup::left_out`] says which.
     pub rootless: bool,
+    /// The group may hold processes already.
+    pub occupied: bool,
 }
 
 /// A cgroup's directory in one hierarchy.
@@ -67,6 +60,9 @@ pub struct Cgroup {
     /// Controllers that rootless creation had to do without.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<Controller>,
+    /// The unit it belongs to, where systemd made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
 }
 
 impl Cgroup {
@@ -83,12 +79,22 @@ impl Cgroup {
     /// The cgroup as it stands, made by whoever: the directories of `path` that exist.
     pub fn open(layout: &Layout, path: &Path) -> Result<Cgroup, Error> {
         let path = CgroupPath::parse(path)?;
-        let directories = layout.hierarchies.iter().filter_map(|hierarchy| {
-            let path = path.in_hierarchy(hierarchy);
-            let directory = Directory { version: hierarchy.version, controllers: hierarchy.controllers.clone(), path };
-            directory.path.is_dir().then_some(directory)
-        });
-        Ok(Cgroup { directories: directories.collect(), left_out: Vec::new() })
+        let mut directories = Cgroup::directories(layout, &path);
+        directories.retain(|directory| directory.path.is_dir());
+        Ok(Cgroup { directories, ..Cgroup::default() })
+    }
+
+    /// The directories a path will have, whether they are there or not.
+    pub fn expect(layout: &Layout, path: &Path) -> Result<Vec<Directory>, Error> {
+        Ok(Cgroup::directories(layout, &CgroupPath::parse(path)?))
+    }
+
+    fn directories(layout: &Layout, path: &CgroupPath) -> Vec<Directory> {
+        let one = |hierarchy: &Hierarchy| {
+            let (version, controllers) = (hierarchy.version, hierarchy.controllers.clone());
+            Directory { version, controllers, path: path.in_hierarchy(hierarchy) }
+        };
+        layout.hierarchies.iter().map(one).collect()
     }
 
     /// The version 2 directory.
@@ -120,6 +126,9 @@ impl Cgroup {
 
     /// Applies limits to an existing cgroup. Fields that are missing or zero stay as they are.
     pub fn update(&self, resources: &LinuxResources) -> Result<(), Error> {
+        if let Some(unit) = &self.unit {
+            unit.update(resources)?;
+        }
         crate::apply::apply(self, resources)
     }
 
@@ -172,7 +181,8 @@ impl Cgroup {
     /// Removes the directories and all below them, waiting a bounded time for dying processes to leave. Every directory is tried;
     /// the first error is told.
     pub fn remove(self) -> Result<(), Error> {
-        remove::remove(&self)
+        let stopped = self.unit.as_ref().map_or(Ok(()), Unit::stop);
+        stopped.and(remove::remove(&self))
     }
 }
 

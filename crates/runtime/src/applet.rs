@@ -11,6 +11,7 @@ mod commands;
 mod console;
 mod container;
 mod create;
+mod criu;
 mod delete;
 mod document;
 mod events;
@@ -21,6 +22,7 @@ mod kill;
 mod limits;
 mod log;
 mod notify;
+mod other_stats;
 mod query;
 mod signal;
 mod spec;
@@ -82,6 +84,8 @@ fn world() -> World {
         root: default_root(variable("XDG_RUNTIME_DIR").map(PathBuf::from).as_deref()),
         listen_fds: if meant_for_us { number("LISTEN_FDS").unwrap_or(0) } else { 0 },
         listen_names: variable("LISTEN_FDNAMES").filter(|_| meant_for_us).and_then(|names| names.into_string().ok()),
+        session_bus: variable("DBUS_SESSION_BUS_ADDRESS").and_then(|text| text.into_string().ok()),
+        runtime_directory: variable("XDG_RUNTIME_DIR").and_then(|text| text.into_string().ok()),
         notify_socket: variable("NOTIFY_SOCKET").map(PathBuf::from),
     }
 }

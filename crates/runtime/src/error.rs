@@ -73,6 +73,9 @@ pub enum Error {
     /// The control group could not be made.
     #[error("cgroup")]
     Cgroup(#[from] knarr_cgroup::Error),
+    /// The group of caches and memory bandwidth could not be joined.
+    #[error("intelRdt")]
+    Rdt(#[from] crate::resctrl::RdtError),
     /// The container is not in the state the operation needs.
     #[error("container {id} is {status}")]
     Status {
@@ -104,6 +107,7 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Error::Step { hint, .. } => *hint,
+            Error::Cgroup(error) => error.hint(),
             Error::IdMapHelper { .. } => {
                 Some("install the package uidmap, and see that /etc/subuid and /etc/subgid list the user")
             }

@@ -6,6 +6,8 @@ use knarr_cgroup::{Layout, Version};
 use knarr_sys::{capabilities, credentials, uts};
 use serde::{Deserialize, Serialize};
 
+use crate::resctrl;
+
 /// A mounted hierarchy of control groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -40,6 +42,9 @@ pub struct Host {
     pub selinux: bool,
     /// AppArmor is enabled.
     pub apparmor: bool,
+    /// Where resctrl is mounted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<PathBuf>,
     /// Hierarchies of control groups.
     pub cgroups: Vec<HostCgroups>,
 }
@@ -58,6 +63,7 @@ impl Host {
             egid: credentials::effective_group(),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
             apparmor: read("/sys/module/apparmor/parameters/enabled").starts_with('Y'),
+            resctrl: resctrl::find(&read("/proc/self/mountinfo")),
             cgroups: Layout::discover().map(|layout| cgroups(&layout)).unwrap_or_default(),
         }
     }

@@ -13,6 +13,7 @@ mod host;
 mod options;
 mod plan;
 mod problem;
+pub mod resctrl;
 mod verify;
 
 pub use applet::applet;

@@ -54,6 +54,8 @@ pub enum CgroupChoice {
     Path(PathBuf),
     /// The one the caller is in, and limits are left out.
     None,
+    /// A unit of systemd; `linux.cgroupsPath` is `slice:prefix:name`.
+    Systemd(knarr_cgroup::Bus),
 }
 
 /// Where the init waits between create and start.

@@ -39,7 +39,7 @@ struct Rule {
 
 const RULES: &[Rule] = &[
     // The root of a cgroup namespace is the group it is made in.
-    Rule { early: |s| matches!(s, Step::EnterCgroup), late: makes_cgroup_namespace, words: "entering the cgroup" },
+    Rule { early: enters_cgroup, late: makes_cgroup_namespace, words: "entering the cgroup" },
     // What is mounted must not be seen outside.
     Rule { early: |s| matches!(s, Step::Propagation { .. }), late: mounts, words: "cutting propagation" },
     Rule { early: makes_root, late: mounts, words: "making the root" },
@@ -59,6 +59,10 @@ const RULES: &[Rule] = &[
     Rule { early: needs_privilege, late: |s| matches!(s, Step::Capabilities { .. }), words: "what needs privilege" },
     Rule { early: |s| !matches!(s, Step::Execute), late: |s| matches!(s, Step::Execute), words: "all else" },
 ];
+
+fn enters_cgroup(step: &Step) -> bool {
+    matches!(step, Step::EnterCgroup | Step::Wait(Sync::CgroupReady))
+}
 
 fn makes_cgroup_namespace(step: &Step) -> bool {
     matches!(step, Step::NewNamespaces(kinds) if kinds.contains(&Namespace::Cgroup))

@@ -344,3 +344,76 @@ fn annotations_that_change_something_are_named() {
         assert!(unsafe_ones.iter().any(|one| one == name), "{name}");
     }
 }
+
+/// Whether criu is there and can work on this kernel; says so otherwise.
+fn criu_works() -> bool {
+    match Command::new("criu").arg("check").output() {
+        Ok(output) if output.status.success() => return true,
+        Ok(output) => eprintln!("skipped: criu check: {}", String::from_utf8_lossy(&output.stderr).trim()),
+        Err(_) => eprintln!("skipped: criu is missing (apt-get install criu)"),
+    }
+    false
+}
+
+#[test]
+fn a_container_goes_on_from_its_checkpoint() {
+    if !root_or_skip() || !criu_works() {
+        return;
+    }
+    let Some(runtime) = Runtime::new("i=0; while true; do i=$((i + 1)); echo $i > /count; sleep 0.05; done") else {
+        return;
+    };
+    let id = runtime.id.as_str();
+    let count =
+        || fs::read_to_string(runtime.bundle.rootfs().join("count")).unwrap_or_default().trim().parse().unwrap_or(0);
+    let until = |least: u64| {
+        while count() < least {
+            std::thread::yield_now();
+        }
+    };
+    // What its output goes to must be a file it has itself, or a pipe.
+    let detached =
+        |words: &[&str]| runtime.command(words).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    assert!(detached(&["run", "--detach", id]).success());
+    until(3);
+    runtime.good(&["checkpoint", "--leave-running", "--image-path", "first", id]);
+    assert_eq!(runtime.state()["status"], "running");
+    runtime.good(&["checkpoint", "--image-path", "images", "--work-path", "work", id]);
+    runtime.bad(&["state", id], "container does not exist");
+    let before = count();
+    let words = [
+        "--log",
+        "log",
+        "restore",
+        "--detach",
+        "--image-path",
+        "images",
+        "--work-path",
+        "work",
+        "--pid-file",
+        "pid",
+        id,
+    ];
+    let log = || fs::read_to_string(runtime.bundle.path().join("log")).unwrap_or_default();
+    assert!(detached(&words).success(), "{}", log());
+    let state = runtime.state();
+    assert_eq!(state["status"], "running");
+    assert_eq!(fs::read_to_string(runtime.bundle.path().join("pid")).unwrap(), state["pid"].to_string());
+    until(before + 3);
+    assert!(fs::read_to_string("/proc/self/mountinfo").unwrap().lines().all(|line| !line.contains("criu-root")));
+    runtime.good(&["kill", id, "KILL"]);
+    runtime.until_stopped();
+    runtime.good(&["delete", id]);
+}
+
+#[test]
+fn what_cannot_be_checkpointed_is_told() {
+    let Some(runtime) = Runtime::new("sleep 60") else { return };
+    let id = runtime.id.as_str();
+    runtime.good(&["create", id]);
+    runtime.bad(&["checkpoint", id], "Container cannot be checkpointed in created state");
+    runtime.good(&["start", id]);
+    runtime.bad(&["--criu", "/nonexistent/criu", "checkpoint", id], "install the package criu");
+    assert_eq!(runtime.state()["status"], "running");
+    runtime.bad(&["restore", "--image-path", "nothing", "no-such"], "");
+}

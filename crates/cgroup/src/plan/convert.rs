@@ -24,7 +24,7 @@ pub(super) fn io_weight(weight: u16) -> u64 {
 }
 
 /// The swap limit alone, from the document's sum of memory and swap; `None` leaves it as it is.
-pub(super) fn swap_alone(memory: i64, sum: i64) -> Result<Option<i64>, Error> {
+pub(crate) fn swap_alone(memory: i64, sum: i64) -> Result<Option<i64>, Error> {
     let wrong = |why| Error::Invalid { what: "linux.resources.memory.swap", value: sum.to_string(), why };
     match (memory, sum) {
         (-1, 0) => Ok(Some(-1)),

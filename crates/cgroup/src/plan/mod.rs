@@ -8,6 +8,7 @@ mod convert;
 mod v1;
 mod v2;
 
+pub(crate) use convert::swap_alone;
 pub use convert::weight_of_shares;
 
 use knarr_spec::runtime::LinuxResources;

@@ -15,6 +15,8 @@ use crate::{Cgroup, Error, files::read_if_there, layout::Version};
 pub struct Stats {
     /// Processor time.
     pub cpu: Cpu,
+    /// Where it may run.
+    pub cpuset: Cpuset,
     /// Memory.
     pub memory: Memory,
     /// Tasks.
@@ -25,6 +27,54 @@ pub struct Stats {
     pub huge: BTreeMap<String, Huge>,
     /// RDMA devices, by name.
     pub rdma: BTreeMap<String, Rdma>,
+}
+
+/// Processors and memory nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cpuset {
+    /// Processors.
+    pub cpus: Vec<u32>,
+    /// Memory nodes.
+    pub mems: Vec<u32>,
+    /// The other files of version 1, without their prefix.
+    pub flags: BTreeMap<String, i64>,
+}
+
+/// The files of version 1 that hold a number.
+const CPUSET_FLAGS: [&str; 9] = [
+    "cpu_exclusive",
+    "mem_hardwall",
+    "mem_exclusive",
+    "memory_migrate",
+    "memory_spread_page",
+    "memory_spread_slab",
+    "memory_pressure",
+    "sched_load_balance",
+    "sched_relax_domain_level",
+];
+/// Beyond what any kernel is configured for.
+const NUMBER_MAX: u32 = 1 << 16;
+
+impl Cpuset {
+    fn read(directory: &Path, cpus: &str, mems: &str) -> Result<Cpuset, Error> {
+        let list =
+            |file| Ok::<_, Error>(read_if_there(&directory.join(file))?.map(|text| numbers(&text)).unwrap_or_default());
+        let mut flags = BTreeMap::new();
+        for name in CPUSET_FLAGS {
+            let text = read_if_there(&directory.join(format!("cpuset.{name}")))?;
+            flags.extend(text.and_then(|text| Some((name.to_owned(), text.trim().parse().ok()?))));
+        }
+        Ok(Cpuset { cpus: list(cpus)?, mems: list(mems)?, flags })
+    }
+}
+
+/// `0-3,7`
+fn numbers(list: &str) -> Vec<u32> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.trim().parse::<u32>().ok()?..=last.trim().parse::<u32>().ok().filter(|last| *last < NUMBER_MAX)?)
+    };
+    list.trim().split(',').filter_map(range).flatten().collect()
 }
 
 /// Processor time.

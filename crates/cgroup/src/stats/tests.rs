@@ -9,7 +9,7 @@ fn stats_of(version: Version, controllers: &[&str], files: &[(&str, &str)]) -> S
     }
     let controllers = controllers.iter().map(|name| (*name).to_owned()).collect();
     let directories = vec![Directory { version, controllers, path: directory.path().into() }];
-    stats(&Cgroup { directories, left_out: vec![] }).unwrap()
+    stats(&Cgroup { directories, ..Cgroup::default() }).unwrap()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{BlockEntry, Huge, MemoryUse, Stats, huge_sizes, keyed, number, rdma};
+use super::{BlockEntry, Cpuset, Huge, MemoryUse, Stats, huge_sizes, keyed, number, rdma};
 use crate::{Error, files::read_if_there};
 
 /// `USER_HZ`, in which cpuacct.stat counts.
@@ -22,6 +22,7 @@ pub(super) fn read(directory: &Path, controllers: &[String], stats: &mut Stats) 
             "blkio" => block(directory, stats)?,
             "hugetlb" => huge(directory, stats)?,
             "rdma" => rdma(directory, stats)?,
+            "cpuset" => stats.cpuset = Cpuset::read(directory, "cpuset.cpus", "cpuset.mems")?,
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{BlockEntry, Huge, MemoryUse, Pressure, PressureLine, Stats, huge_sizes, keyed, number, rdma};
+use super::{BlockEntry, Cpuset, Huge, MemoryUse, Pressure, PressureLine, Stats, huge_sizes, keyed, number, rdma};
 use crate::{Error, files::read_if_there};
 
 /// The files of the controllers in this directory. Processor time is counted without any controller.
@@ -23,6 +23,9 @@ pub(super) fn read(directory: &Path, controllers: &[String], stats: &mut Stats) 
             "io" => block(&read_if_there(&directory.join("io.stat"))?.unwrap_or_default(), stats),
             "hugetlb" => huge(directory, stats)?,
             "rdma" => rdma(directory, stats)?,
+            "cpuset" => {
+                stats.cpuset = Cpuset::read(directory, "cpuset.cpus.effective", "cpuset.mems.effective")?;
+            }
             _ => {}
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     argv::{self, Flag, Given, switch, value},
-    create, delete, events, exec,
+    create, criu, delete, events, exec,
     failure::Failure,
     features, kill, limits, log, query, spec, start,
 };
@@ -22,6 +22,10 @@ pub(crate) struct World {
     pub listen_fds: u32,
     /// Their names.
     pub listen_names: Option<String>,
+    /// `DBUS_SESSION_BUS_ADDRESS`.
+    pub session_bus: Option<String>,
+    /// `XDG_RUNTIME_DIR`.
+    pub runtime_directory: Option<String>,
     /// Where the service manager wants to hear that the container is ready.
     pub notify_socket: Option<PathBuf>,
 }
@@ -41,6 +45,8 @@ pub(crate) struct Globals {
     pub manager: Manager,
     /// Whether a control group that cannot be had is done without.
     pub rootless: Option<bool>,
+    /// The program that makes and reads checkpoints.
+    pub criu: Option<PathBuf>,
 }
 
 /// Who makes control groups.
@@ -49,6 +55,8 @@ pub(crate) enum Manager {
     /// We do.
     #[default]
     CgroupFs,
+    /// systemd does.
+    Systemd,
     /// Nobody.
     Disabled,
 }
@@ -148,7 +156,7 @@ pub(crate) fn parse(words: &[String], world: &World) -> Result<Call, Failure> {
         })?,
     };
     let manager = match (before.has("systemd-cgroup"), before.value("cgroup-manager")) {
-        (true, _) | (_, Some("systemd")) => return Err(Failure::Systemd("--systemd-cgroup")),
+        (true, _) | (_, Some("systemd")) => Manager::Systemd,
         (_, None | Some("" | "cgroupfs")) => Manager::CgroupFs,
         (_, Some("disabled")) => Manager::Disabled,
         (_, Some(other)) => {
@@ -157,7 +165,8 @@ pub(crate) fn parse(words: &[String], world: &World) -> Result<Call, Failure> {
         }
     };
     let rootless = rootless(before.value("rootless").unwrap_or("auto"))?;
-    let globals = Globals { root, log, log_json, log_level, manager, rootless };
+    let criu = before.value("criu").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let globals = Globals { root, log, log_json, log_level, manager, rootless, criu };
     if before.has("version") {
         return Ok(Call { globals, given: Given::default(), action: Action::Version });
     }
@@ -194,7 +203,7 @@ fn version(name: &str) -> String {
 }
 
 fn help(name: &str) -> String {
-    let lines = COMMANDS.iter().map(|command| format!("  {:<9} {}\n", command.name, command.about));
+    let lines = COMMANDS.iter().map(|command| format!("  {:<10} {}\n", command.name, command.about));
     let flags = GLOBALS.iter().map(|flag| format!("  --{}{}\n", flag.name, if flag.value { " VALUE" } else { "" }));
     format!(
         "{name}: an OCI runtime\n\nusage: {name} [flags] COMMAND [flags] [CONTAINER] …\n\ncommands:\n{}\nflags:\n{}",
@@ -248,6 +257,8 @@ const COMMANDS: &[Command] = &[
         value("mem-bw-schema", None), HELP,
     ], words: (1, 1), flags_until: ANY, enters: false, run: limits::update },
     Command { name: "events", about: "print counters and out-of-memory events as JSON lines", flags: &[switch("stats", None), value("interval", None), HELP], words: (1, 1), flags_until: ANY, enters: false, run: events::events },
+    Command { name: "checkpoint", about: "write a running container down with criu", flags: criu::CHECKPOINT, words: (1, 1), flags_until: ANY, enters: false, run: criu::checkpoint },
+    Command { name: "restore", about: "bring a container back from a checkpoint", flags: criu::RESTORE, words: (1, 1), flags_until: ANY, enters: true, run: criu::restore },
     Command { name: "spec", about: "write a config.json to begin with", flags: &[value("bundle", Some('b')), switch("rootless", None), HELP], words: (0, 0), flags_until: ANY, enters: false, run: spec::spec },
     Command { name: "features", about: "print what this runtime can do as JSON", flags: &[HELP], words: (0, 0), flags_until: ANY, enters: false, run: features::features },
 ];
@@ -328,5 +339,7 @@ mod tests {
         assert_eq!(globals("--rootless=true list").rootless, Some(true));
         assert_eq!(globals("--rootless=auto list").rootless, None);
         assert_eq!(globals("--cgroup-manager=disabled list").manager, Manager::Disabled);
+        assert_eq!(globals("--systemd-cgroup list").manager, Manager::Systemd);
+        assert_eq!(globals("--cgroup-manager systemd list").manager, Manager::Systemd);
     }
 }

@@ -28,7 +28,7 @@ use super::{
     document::{self, Read},
     failure::{At, Failure},
 };
-use crate::CreateOptions;
+use crate::{CreateOptions, resctrl::Rdt};
 
 /// The version of `state.json`.
 const RECORD_VERSION: u32 = 1;
@@ -54,6 +54,9 @@ pub(crate) struct Record {
     pub created: String,
     /// The control group, if it has one.
     pub cgroup: Option<Cgroup>,
+    /// Its group of caches and memory bandwidth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<Rdt>,
     /// Processes die with the init, because it has a process namespace of its own.
     pub own_processes: bool,
     /// For other programs.
@@ -173,6 +176,7 @@ pub(crate) fn record(spec: &Spec, options: &CreateOptions, rootfs: PathBuf, crea
         rootfs,
         created,
         cgroup: None,
+        rdt: None,
         own_processes: kinds.is_some_and(|kinds| kinds.iter().any(own)),
         annotations: spec.annotations().clone().unwrap_or_default(),
         options: options.clone(),

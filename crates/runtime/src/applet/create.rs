@@ -1,8 +1,13 @@
 //! `create` and `run`.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use knarr_cgroup::Bus;
 use knarr_spec::runtime::Spec;
+use knarr_sys::credentials;
 
 use super::{
     attend::Attendant,
@@ -99,10 +104,7 @@ impl Make {
             id,
             bundle,
             root: RootSource::Directory(root),
-            cgroup: match context.globals.manager {
-                Manager::CgroupFs => CgroupChoice::Spec,
-                Manager::Disabled => CgroupChoice::None,
-            },
+            cgroup: cgroup(context)?,
             rootless: context.globals.rootless,
             no_new_keyring: given.has("no-new-keyring"),
             no_pivot: given.has("no-pivot"),
@@ -168,6 +170,7 @@ impl Make {
         record.pid = created.pid();
         record.pid_start_ticks = ticks_if_alive(created.pid()).unwrap_or(0);
         record.cgroup = created.cgroup().cloned();
+        record.rdt = created.rdt().cloned();
         let config = self.directory.join("config.json");
         fs::write(&config, &self.bytes).at("write", &config)?;
         let container = Container { directory: self.directory.clone(), record };
@@ -187,6 +190,26 @@ impl Make {
         }
         Ok(container)
     }
+}
+
+/// Who makes the control group.
+pub(crate) fn cgroup(context: &Context<'_>) -> Result<CgroupChoice, Failure> {
+    Ok(match context.globals.manager {
+        Manager::CgroupFs => CgroupChoice::Spec,
+        Manager::Disabled => CgroupChoice::None,
+        Manager::Systemd => CgroupChoice::Systemd(bus(context)?),
+    })
+}
+
+/// The systemd that rules here: the machine's for root, otherwise the user's own.
+fn bus(context: &Context<'_>) -> Result<Bus, Failure> {
+    if !Path::new("/run/systemd/system").is_dir() {
+        return Err(Failure::NoSystemd);
+    }
+    if credentials::effective_user() == 0 && !Host::probe().user_namespace {
+        return Ok(Bus::system());
+    }
+    Ok(Bus::user(context.world.session_bus.as_deref(), context.world.runtime_directory.as_deref()))
 }
 
 /// Engines wait for this file: it appears whole.

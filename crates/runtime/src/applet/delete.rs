@@ -80,5 +80,6 @@ pub(crate) fn destroy(globals: &Globals, container: &Container) -> Result<(), Fa
         }
     }
     cgroup?;
+    container.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt.leave())?;
     directory
 }

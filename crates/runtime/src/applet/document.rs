@@ -20,9 +20,14 @@ pub(crate) struct Read<T> {
 /// Reads a document whose capabilities stand at `at` (a JSON pointer). The usual document has none but known ones, and is read once.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], path: &Path, at: &str) -> Result<Read<T>, Failure> {
     let wrong = |source| Failure::Json { what: format!("read {}", path.display()), source };
-    let other_platforms = [&b"\"freebsd\""[..], b"\"hwConfig\""];
-    if other_platforms.iter().any(|name| bytes.windows(name.len()).any(|window| window == *name)) {
+    if has(bytes, &["freebsd", "hwConfig"]) {
         serde_json::from_slice::<OtherPlatforms>(bytes).map_err(wrong)?;
+    }
+    if has(bytes, &OLD_MONITORING) {
+        let mut value: Value = serde_json::from_slice(bytes).map_err(wrong)?;
+        if value.pointer_mut("/linux/intelRdt").is_some_and(rename_monitoring) {
+            return read(&serde_json::to_vec(&value).map_err(wrong)?, path, at);
+        }
     }
     let error = match serde_json::from_slice(bytes) {
         Ok(document) => return Ok(Read { document, warnings: Vec::new() }),
@@ -35,6 +40,23 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], path: &Path, at: &str) -> 
     }
     let warnings = unknown.iter().map(|name| format!("process.capabilities: unknown capability {name:?} is ignored"));
     Ok(Read { document: serde_json::from_value(value).map_err(wrong)?, warnings: warnings.collect() })
+}
+
+/// How 1.2 asked for monitoring, which `oci-spec` reads by other names.
+const OLD_MONITORING: [&str; 2] = ["enableCMT", "enableMBM"];
+
+fn has(bytes: &[u8], names: &[&str]) -> bool {
+    names.iter().any(|name| bytes.windows(name.len()).any(|window| window == name.as_bytes()))
+}
+
+/// Both mean `enableMonitoring`; whether one of them was there.
+fn rename_monitoring(rdt: &mut Value) -> bool {
+    let Some(rdt) = rdt.as_object_mut() else { return false };
+    let old: Vec<Value> = OLD_MONITORING.iter().filter_map(|name| rdt.remove(*name)).collect();
+    if old.contains(&Value::Bool(true)) {
+        rdt.insert("enableMonitoring".into(), Value::Bool(true));
+    }
+    !old.is_empty()
 }
 
 /// Takes the unknown ones out of every set.
@@ -72,6 +94,18 @@ mod tests {
     fn so_it_is_for_one_process() {
         let bytes = br#"{"cwd":"/","user":{"uid":0,"gid":0},"capabilities":{"effective":["cap_fly"]}}"#;
         assert_eq!(read::<Process>(bytes, Path::new("p"), "/capabilities").unwrap().warnings.len(), 1);
+    }
+
+    #[test]
+    fn monitoring_can_be_asked_for_as_in_1_2() {
+        let monitored = |rdt: &str| {
+            let text = format!(r#"{{"ociVersion":"1.2.0","linux":{{"intelRdt":{{{rdt}}}}}}}"#);
+            let read = read::<Spec>(text.as_bytes(), Path::new("c"), "/process/capabilities").unwrap();
+            *read.document.linux().as_ref().unwrap().intel_rdt().as_ref().unwrap().enable_monitoring()
+        };
+        assert_eq!(monitored(r#""enableCMT":true"#), Some(true));
+        assert_eq!(monitored(r#""enableMBM":true,"enableCMT":false"#), Some(true));
+        assert_eq!(monitored(r#""enableCMT":false"#), None);
     }
 
     #[test]

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use knarr_cgroup::{BlockEntry, MemoryUse, Pressure, Stats};
+use knarr_cgroup::{BlockEntry, Cpuset, MemoryUse, Pressure, Stats};
 use knarr_sys::pidfd;
 use serde_json::{Map, Value, json};
 
 use super::{
     commands::{Context, Done},
-    container::{Container, Status},
+    container::{Container, Record, Status},
     failure::Failure,
+    other_stats,
 };
 
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
@@ -23,7 +24,7 @@ pub(crate) fn events(context: &mut Context<'_>) -> Result<Done, Failure> {
     let cgroup = container.record.cgroup.clone().unwrap_or_default();
     let line = |kind: &str, data: Value| format!("{}\n", json!({ "type": kind, "id": container.id(), "data": data }));
     if context.given.has("stats") {
-        return Ok(Done::Text(line("stats", data(&cgroup.stats()?))));
+        return Ok(Done::Text(line("stats", data(&cgroup.stats()?, &container.record))));
     }
     let interval = interval(context.given.value("interval"))?;
     let init = pidfd::open(container.record.pid)?;
@@ -38,7 +39,7 @@ pub(crate) fn events(context: &mut Context<'_>) -> Result<Done, Failure> {
         if ended {
             return Ok(Done::Quiet);
         }
-        (context.say)(&line("stats", data(&stats)));
+        (context.say)(&line("stats", data(&stats, &container.record)));
     }
 }
 
@@ -58,7 +59,7 @@ fn interval(text: Option<&str>) -> Result<Duration, Failure> {
     Duration::try_from_secs_f64(seconds).ok().filter(|d| !d.is_zero()).ok_or_else(wrong)
 }
 
-fn data(stats: &Stats) -> Value {
+fn data(stats: &Stats, record: &Record) -> Value {
     let cpu = &stats.cpu;
     let column = |of: fn(&(u64, u64, u64)) -> u64| cpu.by_processor.iter().map(of).collect::<Vec<u64>>();
     let mut memory = json!({
@@ -96,15 +97,26 @@ fn data(stats: &Stats) -> Value {
     });
     json!({
         "cpu": processor,
-        "cpuset": {},
+        "cpuset": cpuset(&stats.cpuset),
         "memory": memory,
         // runc tells "no limit" as 0.
         "pids": { "current": stats.pids.current, "limit": stats.pids.limit.unwrap_or(0) },
         "blkio": block,
         "hugetlb": huge.collect::<Map<String, Value>>(),
-        "intel_rdt": {},
-        "network_interfaces": null,
+        "intel_rdt": other_stats::rdt(record.rdt.as_ref()),
+        "network_interfaces": other_stats::network(record.pid),
     })
+}
+
+/// The lists, and the numbers version 1 has beside them.
+fn cpuset(cpuset: &Cpuset) -> Value {
+    let mut all: Map<String, Value> = cpuset.flags.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    for (name, list) in [("cpus", &cpuset.cpus), ("mems", &cpuset.mems)] {
+        if !list.is_empty() {
+            all.insert(name.into(), json!(list));
+        }
+    }
+    Value::Object(all)
 }
 
 fn memory_use(memory: &MemoryUse) -> Value {
@@ -123,6 +135,7 @@ fn psi(pressure: &Pressure) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::container::record;
     use super::*;
 
     #[test]
@@ -137,7 +150,14 @@ mod tests {
 
     #[test]
     fn stats_have_the_shape_containerd_reads() {
-        let value = data(&Stats::default());
+        let spec: knarr_spec::runtime::Spec = serde_json::from_str(r#"{"ociVersion":"1.3.0"}"#).unwrap();
+        let record = record(&spec, &crate::CreateOptions::default(), "/".into(), String::new());
+        let mut stats = Stats::default();
+        stats.cpuset.cpus = vec![0, 1];
+        stats.cpuset.flags.insert("cpu_exclusive".into(), 1);
+        let value = data(&stats, &record);
+        assert_eq!(value["cpuset"], json!({ "cpus": [0, 1], "cpu_exclusive": 1 }));
+        assert_eq!((&value["intel_rdt"], &value["network_interfaces"]), (&json!({}), &Value::Null));
         assert_eq!(value["cpu"]["usage"]["total"], 0);
         assert_eq!(value["memory"]["usage"]["limit"], 0);
         assert_eq!(value["pids"]["limit"], 0);

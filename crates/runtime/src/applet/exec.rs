@@ -78,6 +78,9 @@ fn cgroup(container: &Container, given: &Given) -> Result<Option<knarr_cgroup::C
             "" => directory.version == knarr_cgroup::Version::V2,
             list => list.split(',').any(|name| directory.controllers.iter().any(|known| known == name)),
         };
+        if let Some(unit) = &mut cgroup.unit {
+            unit.subgroup = [unit.subgroup.as_str(), path.trim_matches('/')].join("/").trim_matches('/').to_owned();
+        }
         for directory in cgroup.directories.iter_mut().filter(|directory| meant(directory)) {
             directory.path.extend(&names);
             if !directory.path.is_dir() {

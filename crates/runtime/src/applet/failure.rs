@@ -62,10 +62,22 @@ pub(crate) enum Failure {
     PreservedFd(u32),
     #[error("{0}")]
     Exec(&'static str),
-    #[error("{0} is not supported: the systemd cgroup manager is not part of this runtime yet")]
-    Systemd(&'static str),
-    #[error("--{0} is not supported: this runtime does not set Intel RDT limits yet")]
-    IntelRdt(&'static str),
+    #[error("systemd cgroup flag passed, but systemd support for managing cgroups is not available")]
+    NoSystemd,
+    #[error("--{flag}: {needs}")]
+    IntelRdt { flag: &'static str, needs: &'static str },
+    #[error(transparent)]
+    Rdt(#[from] crate::resctrl::RdtError),
+    #[error("Container cannot be checkpointed in {0} state")]
+    CheckpointState(&'static str),
+    #[error("{0}")]
+    Checkpoint(&'static str),
+    #[error("execute {}", program.display())]
+    Criu { program: PathBuf, source: io::Error },
+    #[error("{what}")]
+    CriuTalk { what: &'static str, source: io::Error },
+    #[error("criu failed: {0}")]
+    CriuFailed(String),
     #[error("{what} {}", path.display())]
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{what}")]
@@ -97,6 +109,7 @@ impl Failure {
         let hint = match self {
             Failure::Runtime(error) => error.hint(),
             Failure::Cgroup(error) => error.hint(),
+            Failure::Criu { .. } => Some("install the package criu, or name the program with --criu"),
             _ => None,
         };
         hint.map(|hint| format!("{text} (hint: {hint})")).unwrap_or(text)

@@ -12,7 +12,7 @@ use super::{
     failure::{At, Failure},
     log,
 };
-use crate::plan::cgroup::zero_tasks_is_unset;
+use crate::{plan::cgroup::zero_tasks_is_unset, resctrl};
 
 /// A resources document is a page; larger is a mistake.
 const RESOURCES_BYTES_MAX: u64 = 1 << 20;
@@ -42,14 +42,9 @@ pub(crate) fn resume(context: &mut Context<'_>) -> Result<Done, Failure> {
 
 /// New limits over those the container has: swap without memory or a period without a quota mean what they meant before.
 pub(crate) fn update(context: &mut Context<'_>) -> Result<Done, Failure> {
-    let container = Container::of(context)?;
+    let mut container = Container::of(context)?;
     if container.status() == Status::Stopped {
         return Err(Failure::NotRunning);
-    }
-    if let Some(flag) =
-        ["l3-cache-schema", "mem-bw-schema"].into_iter().find(|flag| context.given.value(flag).is_some())
-    {
-        return Err(Failure::IntelRdt(flag));
     }
     if context.given.value("kernel-memory").or(context.given.value("kernel-memory-tcp")).is_some() {
         log::warning(context.globals, "Kernel memory settings are ignored and will be removed");
@@ -69,8 +64,44 @@ pub(crate) fn update(context: &mut Context<'_>) -> Result<Done, Failure> {
         now.set_pids(None);
     }
     cgroup(&container)?.update(&now)?;
+    caches(&mut container, &mut spec, context.given)?;
     remember(&container, &mut spec, merged)?;
     Ok(Done::Quiet)
+}
+
+/// `--l3-cache-schema` and `--mem-bw-schema`: a container without a group gets one of its own.
+fn caches(container: &mut Container, spec: &mut Spec, given: &Given) -> Result<(), Failure> {
+    const FLAGS: [(&str, &str); 2] = [
+        ("l3-cache-schema", "Intel RDT/CAT: l3 cache schema is not enabled"),
+        ("mem-bw-schema", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
+    ];
+    let schema = |flag: &str| given.value(flag).filter(|schema| !schema.is_empty()).map(str::to_owned);
+    let root = resctrl::find(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()).unwrap_or_default();
+    let abilities = resctrl::Abilities::of(&root);
+    for ((flag, needs), able) in FLAGS.into_iter().zip([abilities.l3, abilities.bandwidth]) {
+        if schema(flag).is_some() && !able {
+            return Err(Failure::IntelRdt { flag, needs });
+        }
+    }
+    let (cache, bandwidth) = (schema(FLAGS[0].0), schema(FLAGS[1].0));
+    if cache.is_none() && bandwidth.is_none() {
+        return Ok(());
+    }
+    let mut linux = spec.linux().clone().unwrap_or_default();
+    let mut wanted = linux.intel_rdt().clone().unwrap_or_default();
+    wanted.set_l3_cache_schema(cache.or_else(|| wanted.l3_cache_schema().clone()));
+    wanted.set_mem_bw_schema(bandwidth.or_else(|| wanted.mem_bw_schema().clone()));
+    let wrong = |_| Failure::IntelRdt { flag: FLAGS[0].0, needs: "the schema is none" };
+    let rdt = resctrl::plan(&wanted, container.id(), &root).map_err(wrong)?;
+    match container.record.rdt.is_some() {
+        true => rdt.apply()?,
+        false => rdt.join(container.record.pid)?,
+    }
+    container.record.rdt = Some(rdt);
+    container.save()?;
+    linux.set_intel_rdt(Some(wanted));
+    spec.set_linux(Some(linux));
+    Ok(())
 }
 
 fn document(from: impl Read, name: &str) -> Result<LinuxResources, Failure> {

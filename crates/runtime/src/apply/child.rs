@@ -194,7 +194,9 @@ impl Child<'_> {
         let stdio = &self.prepared.stdio;
         stdio.stdin.as_ref().map_or(Ok(()), io::dup2_stdin)?;
         stdio.stdout.as_ref().map_or(Ok(()), io::dup2_stdout)?;
-        stdio.stderr.as_ref().map_or(Ok(()), io::dup2_stderr)
+        stdio.stderr.as_ref().map_or(Ok(()), io::dup2_stderr)?;
+        program::own_null();
+        Ok(())
     }
 
     /// What has done its work is closed at once, so that nobody finds it in the init that waits for its start; the rest by execve.

@@ -45,6 +45,7 @@ pub fn exec(target: &ExecTarget, process: &Process, stdio: Stdio) -> Result<Runn
         namespaces: &namespaces,
         seccomp: target.seccomp.as_ref(),
         cgroup: target.cgroup.is_some(),
+        unit: target.cgroup.as_ref().and_then(|cgroup| cgroup.unit.clone()).filter(|unit| unit.bus.user),
         annotations: target.annotations.clone(),
     };
     let mut host = Host::probe();
@@ -71,7 +72,7 @@ pub fn exec_planned(plan: &Plan, target: &ExecTarget, stdio: Stdio) -> Result<Ru
     let handle = process.try_clone().map_err(|_| knarr_sys::Errno::MFILE);
     prepared.namespaces.push((Namespace::Pid, handle.failing("join the container", "fcntl(F_DUPFD_CLOEXEC)")?));
     prepared.target = Some(process);
-    if let Some(cgroup) = &target.cgroup {
+    if let Some(cgroup) = target.cgroup.as_ref().filter(|_| plan.child.contains(&Step::EnterCgroup)) {
         prepared.enter(cgroup)?;
     }
     let ready = parent::bring_up(plan, prepared, &mut Made::default())?;

@@ -30,6 +30,7 @@ pub use exec::{ExecTarget, exec, exec_planned};
 pub use state::{State, Status};
 
 use crate::plan::{HookStep, Sync};
+use crate::resctrl::Rdt;
 use crate::{Error, Plan, verify};
 use parent::{Failing, FailingCall};
 use prepare::{Made, Prepared};
@@ -76,6 +77,11 @@ impl Created {
     /// The control group made for it.
     pub fn cgroup(&self) -> Option<&Cgroup> {
         self.made.cgroup.as_ref()
+    }
+
+    /// The group of caches and memory bandwidth it is in.
+    pub fn rdt(&self) -> Option<&Rdt> {
+        self.made.rdt.as_ref()
     }
 
     /// What could not be had and was not asked for, in sentences for the user.

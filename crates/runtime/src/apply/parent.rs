@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 
+use knarr_cgroup::{Cgroup, Layout};
 use knarr_sys::clone3::{self, CloneOptions};
 use knarr_sys::fs::{self, Mode, OFlags};
 use knarr_sys::setns::setns;
@@ -15,7 +16,7 @@ use super::state::{State, Status};
 use super::wire::{self, Message};
 use super::{hook, net_device, tree};
 use crate::Error;
-use crate::plan::step::{IdMapWriter, IdMaps, IdRange};
+use crate::plan::step::{IdMapWriter, IdMaps, IdRange, UnitStep};
 use crate::plan::{Namespace, ParentStep, Plan, Step, Sync};
 
 /// Turns a failed call into an error with the purpose beside it.
@@ -169,6 +170,9 @@ fn after_clone(plan: &Plan, prepared: &Prepared, made: &mut Made, ready: &mut Re
             ParentStep::Hook(step) => {
                 hook::run(step, &State::of(plan, ready.pid, Status::Creating))?;
             }
+            ParentStep::StartUnit(unit) => start_unit(plan, unit, ready.pid, made)?,
+            ParentStep::EnterUnit(unit) => unit.attach(ready.pid)?,
+            ParentStep::JoinResctrl(rdt) => made.rdt.insert((**rdt).clone()).join(ready.pid)?,
             ParentStep::MoveNetDevice { name, to } => {
                 let own = own_namespace(Namespace::Network)?;
                 let theirs = namespace_of(ready.pid, Namespace::Network)?;
@@ -182,6 +186,13 @@ fn after_clone(plan: &Plan, prepared: &Prepared, made: &mut Made, ready: &mut Re
         }
     }
     Ok(())
+}
+
+fn start_unit(plan: &Plan, unit: &UnitStep, pid: u32, made: &mut Made) -> Result<(), Error> {
+    let description = format!("container {}", plan.id);
+    let options = unit.options(&description, pid);
+    let cgroup = made.cgroup.insert(Cgroup::start_unit(&Layout::discover()?, &unit.resources, &options)?);
+    Ok(unit.owner.map_or(Ok(()), |owner| cgroup.delegate(owner))?)
 }
 
 /// A child that does not listen is gone; it may have said why.

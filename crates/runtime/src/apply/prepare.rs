@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use knarr_cgroup::{Cgroup, Controllers, Layout, Version};
+use knarr_cgroup::{Cgroup, Controllers, Directory, Layout, Version};
 use knarr_spec::runtime::LinuxResources;
 use knarr_sys::clone3::{CloneOptions, clone3};
 use knarr_sys::execve::Strings;
@@ -23,6 +23,7 @@ use crate::Error;
 use crate::plan::mount::bits;
 use crate::plan::step::{HookStep, IdMapWriter, IdMaps};
 use crate::plan::{Namespace, ParentStep, Plan, Step};
+use crate::resctrl::Rdt;
 
 /// The seccomp agent: where the listener goes, and what is said with it.
 #[derive(Debug)]
@@ -84,6 +85,7 @@ impl PreparedHook {
 #[derive(Debug, Default)]
 pub(crate) struct Made {
     pub cgroup: Option<Cgroup>,
+    pub rdt: Option<Rdt>,
     pub gate: Option<std::path::PathBuf>,
     pub notes: Vec<String>,
 }
@@ -93,6 +95,9 @@ impl Made {
     pub fn undo(&mut self) {
         if let Some(cgroup) = self.cgroup.take() {
             let _ = cgroup.remove();
+        }
+        if let Some(rdt) = self.rdt.take() {
+            let _ = rdt.leave();
         }
         if let Some(path) = self.gate.take() {
             let _ = std::fs::remove_file(path);
@@ -149,6 +154,11 @@ impl Prepared {
                     cgroup.delegate(*owner)?;
                 }
             }
+            // Where it will be, for the mounts that show it.
+            ParentStep::StartUnit(unit) => {
+                let path = unit.name.path().join(&unit.subgroup);
+                self.remember(&Cgroup::expect(&Layout::discover()?, &path)?);
+            }
             ParentStep::OpenMount { source, recursive, follow, ids, ids_recursive } => {
                 let nofollow = if *follow { OFlags::empty() } else { OFlags::NOFOLLOW };
                 let opened = open_mount(source, nofollow, *recursive, ids.as_ref(), *ids_recursive)?;
@@ -198,11 +208,8 @@ impl Prepared {
     /// Opens the way into a control group: version 2 by clone3, version 1 by each directory's `tasks`.
     pub fn enter(&mut self, cgroup: &Cgroup) -> Result<(), Error> {
         self.into_cgroup = cgroup.clone_into()?;
+        self.remember(&cgroup.directories);
         for directory in &cgroup.directories {
-            let c_string = |bytes: &[u8]| CString::new(bytes).unwrap_or_default();
-            let controllers = directory.controllers.join(",");
-            let path = directory.path.as_os_str().as_bytes();
-            self.cgroup_dirs.push((c_string(controllers.as_bytes()), c_string(path)));
             let file = match (directory.version, &self.into_cgroup) {
                 (Version::V2, Some(_)) => continue,
                 (Version::V2, None) => directory.path.join("cgroup.procs"),
@@ -213,6 +220,17 @@ impl Prepared {
             self.cgroup_entries.push(entry.failing_with(what)?);
         }
         Ok(())
+    }
+}
+
+impl Prepared {
+    fn remember(&mut self, directories: &[Directory]) {
+        let c_string = |bytes: &[u8]| CString::new(bytes).unwrap_or_default();
+        let both = directories.iter().map(|directory| {
+            let controllers = directory.controllers.join(",");
+            (c_string(controllers.as_bytes()), c_string(directory.path.as_os_str().as_bytes()))
+        });
+        self.cgroup_dirs.extend(both);
     }
 }
 

@@ -4,10 +4,11 @@
 
 use std::path::PathBuf;
 
+use knarr_cgroup::{Bus, UnitName, given_property};
 use knarr_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Mount, Spec};
 
 use super::Build;
-use super::step::{ParentStep, Step};
+use super::step::{ParentStep, Step, Sync, UnitStep};
 use crate::{CgroupChoice, Problem};
 
 pub(super) fn join(build: &mut Build<'_>, spec: &Spec, linux: &Linux) {
@@ -21,6 +22,9 @@ pub(super) fn join(build: &mut Build<'_>, spec: &Spec, linux: &Linux) {
         resources.set_pids(None);
     }
     let limits = resources != LinuxResources::default();
+    if let CgroupChoice::Systemd(bus) = &build.options.cgroup {
+        return unit(build, spec, linux, bus, resources, limits);
+    }
     let path = match &build.options.cgroup {
         CgroupChoice::Caller if limits => {
             let (at, value) = ("linux".into(), "resources".into());
@@ -35,6 +39,7 @@ pub(super) fn join(build: &mut Build<'_>, spec: &Spec, linux: &Linux) {
             return;
         }
         CgroupChoice::Path(path) => path.clone(),
+        CgroupChoice::Systemd(_) => return,
         CgroupChoice::Spec => match linux.cgroups_path() {
             Some(path) if !path.as_os_str().is_empty() => path.clone(),
             _ => PathBuf::from("/knarr").join(&build.options.id),
@@ -48,6 +53,42 @@ pub(super) fn join(build: &mut Build<'_>, spec: &Spec, linux: &Linux) {
     let (resources, all_controllers) = (Box::new(resources), build.options.all_controllers);
     build.before_clone.push(ParentStep::MakeCgroup { path, resources, required, all_controllers, owner });
     build.child.push(Step::EnterCgroup);
+}
+
+/// A scope cannot be without a process, so the child comes first and waits until it is in it.
+fn unit(build: &mut Build<'_>, spec: &Spec, linux: &Linux, bus: &Bus, resources: LinuxResources, limits: bool) {
+    let path = linux.cgroups_path().clone().unwrap_or_default();
+    let name = match UnitName::parse(&path, &build.options.id, bus.user) {
+        Ok(name) => name,
+        Err(_) => {
+            let rule = "must be of form \"slice:prefix:name\" for systemd cgroups";
+            return build.invalid("linux.cgroupsPath", path.to_string_lossy(), rule);
+        }
+    };
+    let annotations = spec.annotations().clone().unwrap_or_default();
+    let mut properties = Vec::new();
+    let mut given: Vec<_> = annotations.iter().collect();
+    given.sort();
+    for (key, text) in given {
+        let Some(property) = key.strip_prefix("org.systemd.property.") else { continue };
+        match given_property(property, text) {
+            Some(property) => properties.push(property),
+            None => build.invalid(format!("annotations[{key}]"), text, "is no property of a unit"),
+        }
+    }
+    let subgroup = annotations.get("run.oci.systemd.subgroup").cloned().unwrap_or_default();
+    let plain = |part: &str| !part.is_empty() && !matches!(part, "." | "..");
+    if !subgroup.is_empty() && !subgroup.split('/').all(plain) {
+        build.invalid("annotations[run.oci.systemd.subgroup]", &subgroup, "is no group below the unit's");
+    }
+    let rootless = match build.options.rootless {
+        Some(rootless) => rootless && !limits,
+        None => bus.user && !limits,
+    };
+    let owner = owner(build, spec, linux);
+    let unit = UnitStep { bus: bus.clone(), name, resources, properties, subgroup, rootless, owner };
+    build.after_clone.extend([ParentStep::StartUnit(Box::new(unit)), ParentStep::Say(Sync::CgroupReady)]);
+    build.child.push(Step::Wait(Sync::CgroupReady));
 }
 
 /// Spec: config-linux.md "Cgroup ownership": with a cgroup namespace of its own and a cgroup file system it can write to, the group is

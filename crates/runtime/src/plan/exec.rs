@@ -19,6 +19,8 @@ pub struct Joining<'a> {
     pub seccomp: Option<&'a LinuxSeccomp>,
     /// It has a control group to enter.
     pub cgroup: bool,
+    /// The unit of a user's systemd it belongs to: only that can move a process there.
+    pub unit: Option<knarr_cgroup::Unit>,
     /// The container's annotations.
     pub annotations: HashMap<String, String>,
 }
@@ -34,8 +36,14 @@ pub fn plan_exec(
     build.joined = joining.namespaces.to_vec();
     build.annotations = super::annotation::read(&mut build, &joining.annotations);
     affinity(&mut build, "initial", process.exec_cpu_affinity().as_ref().and_then(|a| a.initial().as_ref()));
-    if joining.cgroup {
-        build.child.push(Step::EnterCgroup);
+    match &joining.unit {
+        Some(unit) => {
+            let enter = ParentStep::EnterUnit(Box::new(unit.clone()));
+            build.after_clone.extend([enter, ParentStep::Say(Sync::CgroupReady)]);
+            build.child.push(Step::Wait(Sync::CgroupReady));
+        }
+        None if joining.cgroup => build.child.push(Step::EnterCgroup),
+        None => {}
     }
     affinity(&mut build, "final", process.exec_cpu_affinity().as_ref().and_then(|a| a.cpu_affinity_final().as_ref()));
     join(&mut build);

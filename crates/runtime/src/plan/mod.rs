@@ -15,6 +15,7 @@ pub(crate) mod mount;
 mod namespace;
 mod net_device;
 mod process;
+mod rdt;
 mod root;
 pub(crate) mod step;
 mod sysctl;
@@ -97,7 +98,6 @@ pub fn plan(spec: &Spec, host: &Host, options: &CreateOptions) -> Result<Plan, P
     let linux = spec.linux().as_ref().unwrap_or(&empty);
     let nothing = nothing_to_run();
     let process = spec.process().as_ref().unwrap_or(&nothing);
-    check_supported(&mut build, linux);
     build.identity(spec, linux);
     build.annotations = annotation::read(&mut build, spec.annotations().as_ref().unwrap_or(&HashMap::new()));
 
@@ -106,6 +106,7 @@ pub fn plan(spec: &Spec, host: &Host, options: &CreateOptions) -> Result<Plan, P
     namespace::begin(&mut build, linux);
     namespace::enter(&mut build, linux);
     net_device::plan(&mut build, linux);
+    rdt::plan(&mut build, linux);
     build.keyring(options);
     process::oom_score(&mut build, process);
     namespace::names(&mut build, spec);
@@ -142,12 +143,6 @@ fn check_version(build: &mut Build<'_>, version: &str) {
     if !known {
         let rule = "must be a version from 1.0.0 to 1.3";
         build.problems.push(Problem::Invalid { at: "ociVersion".into(), value: version.into(), rule });
-    }
-}
-
-fn check_supported(build: &mut Build<'_>, linux: &knarr_spec::runtime::Linux) {
-    if linux.intel_rdt().is_some() {
-        build.problems.push(Problem::Unsupported { at: "linux.intelRdt" });
     }
 }
 

@@ -4,6 +4,8 @@
 //! parent                                   child
 //!   open what must be opened outside
 //!   clone ───────────────────────────────►  (new namespaces)
+//!   have systemd make the unit
+//!   say  cgroup-ready ───────────────────►  wait cgroup-ready        (only with systemd's groups)
 //!   write id maps
 //!   say  ids-mapped ─────────────────────►  wait ids-mapped          (only with a new user namespace)
 //!   wait network-ready ◄──────────────────  say  network-ready       (only with network devices)
@@ -25,6 +27,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
+use knarr_cgroup::{Bus, CreateOptions, Property, UnitName, UnitOptions};
 use knarr_spec::runtime::LinuxResources;
 use knarr_sys::InRoot;
 use knarr_sys::capabilities::Sets;
@@ -32,6 +35,7 @@ use knarr_sys::sched::SchedAttr;
 use knarr_sys::setns::flag;
 
 use super::mount::MountStep;
+use crate::resctrl::Rdt;
 
 /// A kind of namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,6 +127,8 @@ pub enum Sync {
     NetworkReady = 6,
     /// Parent: it has its devices.
     DevicesMoved = 7,
+    /// Parent: systemd has put the child where it belongs.
+    CgroupReady = 8,
 }
 
 impl Sync {
@@ -136,6 +142,7 @@ impl Sync {
             Sync::Start => "start",
             Sync::NetworkReady => "network-ready",
             Sync::DevicesMoved => "devices-moved",
+            Sync::CgroupReady => "cgroup-ready",
         }
     }
 }
@@ -242,6 +249,12 @@ pub enum ParentStep {
         /// The user outside the group is given to.
         owner: Option<u32>,
     },
+    /// Has systemd make a unit around the child, with its limits.
+    StartUnit(Box<UnitStep>),
+    /// Has systemd take the child into a container's unit, where the kernel would not let us move it.
+    EnterUnit(Box<knarr_cgroup::Unit>),
+    /// Puts the child into a group of caches and memory bandwidth.
+    JoinResctrl(Box<Rdt>),
     /// Opens the source of a bind mount before the child loses sight of it, and maps its ids.
     OpenMount {
         /// The path outside.
@@ -296,6 +309,42 @@ pub enum ParentStep {
     Say(Sync),
     /// Waits for the child.
     Wait(Sync),
+}
+
+/// A transient unit of systemd.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnitStep {
+    /// Whose systemd.
+    pub bus: Bus,
+    /// Which unit.
+    pub name: UnitName,
+    /// The limits.
+    pub resources: LinuxResources,
+    /// Properties by annotation.
+    pub properties: Vec<Property>,
+    /// A group below the unit's own, for the container.
+    pub subgroup: String,
+    /// Controllers that may not be used are done without.
+    pub rootless: bool,
+    /// The user outside the group is given to.
+    pub owner: Option<u32>,
+}
+
+impl Eq for UnitStep {}
+
+impl UnitStep {
+    /// What the unit is made with around a process.
+    pub(crate) fn options<'o>(&'o self, description: &'o str, pid: u32) -> UnitOptions<'o> {
+        UnitOptions {
+            bus: &self.bus,
+            name: &self.name,
+            description,
+            subgroup: &self.subgroup,
+            pid,
+            properties: &self.properties,
+            create: CreateOptions { rootless: self.rootless, ..CreateOptions::default() },
+        }
+    }
 }
 
 /// A device node.

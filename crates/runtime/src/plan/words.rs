@@ -111,6 +111,30 @@ impl Display for ParentStep {
                 };
                 write!(f, "map ids {maps}{by}")
             }
+            ParentStep::StartUnit(unit) => {
+                write!(f, "start the unit {} in {}", unit.name.unit, unit.name.slice)?;
+                let limits = serde_json::to_string(&unit.resources).unwrap_or_default();
+                if limits != "{}" {
+                    write!(f, " {limits}")?;
+                }
+                let given = unit.properties.iter();
+                given.into_iter().try_for_each(|property| write!(f, " {}={:?}", property.name, property.value))?;
+                if !unit.subgroup.is_empty() {
+                    write!(f, " with the group {}", unit.subgroup)?;
+                }
+                if let Some(owner) = unit.owner {
+                    write!(f, " for user {owner}")?;
+                }
+                f.write_str(if unit.bus.user { " by the user's systemd" } else { " by systemd" })
+            }
+            ParentStep::EnterUnit(unit) => write!(f, "enter the unit {} by systemd", unit.name),
+            ParentStep::JoinResctrl(rdt) => {
+                write!(f, "join the resctrl group {}", rdt.group.display())?;
+                if !rdt.schemata.is_empty() {
+                    write!(f, " with {}", rdt.schemata.join(", "))?;
+                }
+                rdt.monitoring.as_ref().map_or(Ok(()), |group| write!(f, ", monitored in {}", group.display()))
+            }
             ParentStep::MoveNetDevice { name, to } if name == to => {
                 write!(f, "move the network device {name} into the container")
             }
