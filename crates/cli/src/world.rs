@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use knarr_distribution::{AuthConfig, Network, Progress, Proxies};
+use knarr_engine::container::start::Ahead;
 use knarr_engine::context::{default_paths, secure_run_dir};
 use knarr_engine::image::pull::Pulls;
 use knarr_engine::rootless::{self, MapSource};
@@ -20,6 +21,9 @@ pub(crate) struct World {
     /// Nothing but results is printed (`--quiet`).
     pub quiet: RefCell<bool>,
 }
+
+/// Where an ordinary user or root has come to: the directories, the user namespace, its highest group id.
+type Entered = (Paths, Namespace, u32);
 
 /// An environment variable that says something.
 pub(crate) fn variable(name: &str) -> Option<String> {
@@ -44,12 +48,22 @@ impl World {
 
     /// A context to touch layers and containers with: an ordinary user becomes root of a user namespace first.
     pub(crate) fn rooted(&self) -> Result<Context, Failure> {
-        let (paths, namespace, gid_max) = self.enter()?;
+        self.open(self.enter()?)
+    }
+
+    /// The context where [`World::enter`] has led.
+    pub(crate) fn open(&self, (paths, namespace, gid_max): Entered) -> Result<Context, Failure> {
         Ok(Context::open(paths, namespace, gid_max)?)
     }
 
+    /// A monitor that starts while the store is opened; an ordinary user has to join the container's namespace first.
+    pub(crate) fn ahead(&self) -> Ahead {
+        let (caller, _) = self.caller();
+        if caller.uid == 0 { Ahead::launch() } else { Ahead::default() }
+    }
+
     /// Where things are, and the namespace we are in after entering one if need be; nothing is opened yet.
-    pub(crate) fn enter(&self) -> Result<(Paths, Namespace, u32), Failure> {
+    pub(crate) fn enter(&self) -> Result<Entered, Failure> {
         let (mut caller, nested) = self.caller();
         let paths = self.paths(&caller)?;
         if caller.uid == 0 {

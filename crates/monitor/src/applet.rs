@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use rustix::io::Errno;
@@ -18,7 +18,7 @@ use crate::protocol::{FRAME_BYTES_MAX, Frame, HEADER_BYTES, ProtocolError};
 use crate::supervisor::{Task, supervise};
 use crate::{Error, ExecConfig, MonitorConfig};
 
-/// Runs the monitor of `args`: a container's directory, `--later` where the launcher will name it, or `--exec` and a session's.
+/// Runs the monitor of `args`: a container's directory, `--later` where the launcher will tell, or `--exec` and a session's.
 pub fn applet(args: Vec<OsString>) -> ExitCode {
     let launcher = knarr_sys::inherited::socket(LAUNCHER_FD);
     let reply = launcher.as_ref().and_then(|fd| fd.try_clone().ok());
@@ -37,8 +37,9 @@ pub fn applet(args: Vec<OsString>) -> ExitCode {
 fn run(args: &[OsString], launcher: Option<OwnedFd>) -> Result<ExitCode, Error> {
     detach()?;
     match args {
-        [flag] if flag == "--later" => match launcher.as_ref().map(container_of).transpose()?.flatten() {
-            Some(directory) => run_container(Path::new(&directory), launcher),
+        [flag] if flag == "--later" => match launcher.as_ref().map(job_of).transpose()?.flatten() {
+            Some(Told::Container(directory)) => run_container(&directory, launcher),
+            Some(Told::Exec(directory)) => run_session(&directory, launcher),
             None => Ok(ExitCode::SUCCESS),
         },
         [directory] => run_container(Path::new(directory), launcher),
@@ -58,9 +59,15 @@ fn detach() -> Result<(), Error> {
     rustix::process::chdir(c"/").map_err(Error::call("change to /"))
 }
 
-/// Waits for the launcher's first frame, which names the container; `None` if the launcher leaves without. Not a byte of what
+/// What a launcher that was not sure at first wants: the job of a directory.
+enum Told {
+    Container(PathBuf),
+    Exec(PathBuf),
+}
+
+/// Waits for the launcher's first frame, which names the job; `None` if the launcher leaves without. Not a byte of what
 /// follows is read.
-fn container_of(launcher: &OwnedFd) -> Result<Option<OsString>, Error> {
+fn job_of(launcher: &OwnedFd) -> Result<Option<Told>, Error> {
     let mut bytes = vec![0; HEADER_BYTES];
     if !read_whole(launcher, &mut bytes)? {
         return Ok(None);
@@ -71,7 +78,8 @@ fn container_of(launcher: &OwnedFd) -> Result<Option<OsString>, Error> {
         return Ok(None);
     }
     match Frame::decode(&bytes)? {
-        Some((Frame::Container(path), _)) => Ok(Some(OsStr::from_bytes(path).to_owned())),
+        Some((Frame::Container(path), _)) => Ok(Some(Told::Container(OsStr::from_bytes(path).into()))),
+        Some((Frame::Exec(path), _)) => Ok(Some(Told::Exec(OsStr::from_bytes(path).into()))),
         Some((other, _)) => Err(ProtocolError::UnknownKind(other.kind()).into()),
         None => Err(Error::Usage),
     }

@@ -32,8 +32,8 @@ const READ_BYTES: usize = HEADER_BYTES + FRAME_BYTES_MAX;
 pub enum Job<'a> {
     /// The container of this directory (`monitor.json`).
     Container(&'a Path),
-    /// The container that [`Client::container`] will name: the monitor gets ready while the launcher records it, and leaves
-    /// without a trace if the launcher does.
+    /// What [`Client::tell`] will say: the monitor gets ready while the launcher finds out, and leaves without a trace if the
+    /// launcher does.
     Later,
     /// The exec session of this directory (`exec.json`).
     Exec(&'a Path),
@@ -97,9 +97,13 @@ impl Client {
         self.child
     }
 
-    /// Tells a monitor launched for [`Job::Later`] the directory of its container, before anything else.
-    pub fn container(&mut self, directory: &Path) -> Result<(), Error> {
-        self.send(Frame::Container(directory.as_os_str().as_bytes()))
+    /// Tells a monitor launched for [`Job::Later`] what it is for, before anything else.
+    pub fn tell(&mut self, job: Job) -> Result<(), Error> {
+        match job {
+            Job::Container(directory) => self.send(Frame::Container(directory.as_os_str().as_bytes())),
+            Job::Exec(directory) => self.send(Frame::Exec(directory.as_os_str().as_bytes())),
+            Job::Later => Ok(()),
+        }
     }
 
     /// Subscribes. The launcher says it before `start`, so that no byte is missed.

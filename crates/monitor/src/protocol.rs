@@ -15,6 +15,7 @@
 //!   6 signal        number u32              133 exited       code u32, flags u8 (1: out of memory)
 //!   7 cleaned       paths, each + NUL       134 error        JSON `Failure`
 //!   8 container     path
+//!   9 exec          path
 //! ```
 //!
 //! A client may send at most [`STDIN_WINDOW_BYTES`] of stdin beyond what `stdin-taken` has given back, so that a `signal` or a
@@ -112,8 +113,10 @@ pub enum Frame<'a> {
     /// The promise of `Attach::cleanup` is kept, but for these directories, which the monitor takes off the disk when nobody
     /// waits for it any more. Each path is followed by a NUL.
     Cleaned(&'a [u8]),
-    /// The first frame to a monitor that was launched before its container was recorded: the container's directory.
+    /// The first frame to a monitor that was launched before its job was known: the container's directory.
     Container(&'a [u8]),
+    /// The same: the exec session's directory.
+    Exec(&'a [u8]),
     /// The container exists and waits for `start`.
     Created(u32),
     /// The program runs.
@@ -164,6 +167,7 @@ impl<'a> Frame<'a> {
             Frame::Signal(_) => 6,
             Frame::Cleaned(_) => 7,
             Frame::Container(_) => 8,
+            Frame::Exec(_) => 9,
             Frame::Created(_) => 128,
             Frame::Started => 129,
             Frame::Stdout(_) => 130,
@@ -183,6 +187,7 @@ impl<'a> Frame<'a> {
             Frame::Stdin(bytes)
             | Frame::Cleaned(bytes)
             | Frame::Container(bytes)
+            | Frame::Exec(bytes)
             | Frame::Stdout(bytes)
             | Frame::Stderr(bytes)
             | Frame::Error(bytes) => out.extend_from_slice(bytes),
@@ -233,6 +238,7 @@ impl<'a> Frame<'a> {
             (6, _) => number().map(Frame::Signal),
             (7, paths) => Ok(Frame::Cleaned(paths)),
             (8, path) => Ok(Frame::Container(path)),
+            (9, path) => Ok(Frame::Exec(path)),
             (128, _) => number().map(Frame::Created),
             (129, _) => empty(Frame::Started),
             (130, bytes) => Ok(Frame::Stdout(bytes)),
@@ -274,6 +280,7 @@ mod tests {
             Frame::StdinEof,
             Frame::Cleaned(b"/a\0"),
             Frame::Container(b"/b"),
+            Frame::Exec(b"/c"),
         ]
         .into_iter()
         .for_each(round_trip);

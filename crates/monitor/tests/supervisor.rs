@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 
 use common::*;
 use knarr_monitor::protocol::Attach;
-use knarr_monitor::{Client, Error, Event, Status, StdinMode};
+use knarr_monitor::{Client, Error, Event, Job, Status, StdinMode};
 
 fn ends_with(program: &str, expect: u8) {
     let place = Place::new(program);
@@ -384,7 +384,7 @@ fn only_who_promised_to_clean_up_may_name_rubbish() {
 fn a_monitor_launched_ahead_waits_for_its_container_and_supervises_it() {
     let place = Place::new("echo ahead");
     let mut client = place.launch_ahead();
-    client.container(&place.state_dir()).unwrap();
+    client.tell(Job::Container(&place.state_dir())).unwrap();
     client.attach(foreground()).unwrap();
     client.start().unwrap();
     assert_eq!(hear(&mut client).stdout, b"ahead\n");

@@ -75,8 +75,9 @@ impl Verb for Exec {
             detach: self.detach,
             privileged: self.privileged,
         };
+        let ahead = world.ahead();
         let context = world.reading()?;
-        let mut session = exec(&context, container, &wanted)?;
+        let mut session = exec(&context, container, &wanted, ahead)?;
         let ended = if self.detach {
             session
                 .client

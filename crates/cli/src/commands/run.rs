@@ -1,8 +1,8 @@
 //! `run`.
 
-use knarr_engine::container::create::create_with_monitor;
+use knarr_engine::container::create::create;
 use knarr_engine::container::remove::{after_exit, discard};
-use knarr_engine::container::start::hand_over;
+use knarr_engine::container::start::{Ahead, launch};
 use knarr_engine::wanted::Wanted;
 use knarr_engine::{Client, Context, Error, exit_code};
 
@@ -47,12 +47,14 @@ impl Verb for Run {
             return super::create::dry_run(world, wanted, stage);
         }
         *world.quiet.borrow_mut() = self.container.quiet;
-        let context = world.rooted().map_err(ours)?;
+        let entered = world.enter().map_err(ours)?;
+        let ahead = Ahead::launch();
+        let context = world.open(entered).map_err(ours)?;
         let pulls = CliPulls::new(self.container.quiet, self.container.tls_verify);
-        let (record, monitor) = create_with_monitor(&context, wanted, &pulls).map_err(|error| ours(error.into()))?;
+        let record = create(&context, wanted, &pulls).map_err(|error| ours(error.into()))?;
         world.notes_of(&context);
         let started =
-            hand_over(&context, &record, monitor).and_then(|client| self.go(&context, &record.id, client, &streams));
+            launch(&context, &record, ahead).and_then(|client| self.go(&context, &record.id, client, &streams));
         started.map_err(|error| {
             if self.container.rm {
                 discard(&context, &record.id);

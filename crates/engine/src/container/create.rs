@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use knarr_monitor::Client;
 use knarr_spec::image::ContainerConfig;
 use knarr_store::{ContainerRecord, Durability, ImageRecord, RootMounts};
 
-use super::{bundle, facts, mounts, names, populate, start, users};
+use super::{bundle, facts, mounts, names, populate, users};
 use crate::clock::now_ns;
 use crate::image::pull::Pulls;
 use crate::policy::{self, Basis, ResolvedMount};
@@ -22,27 +21,12 @@ const NAME_ATTEMPTS_MAX: u32 = 16;
 
 /// Creates a container.
 pub fn create(context: &Context, wanted: Wanted, pulls: &dyn Pulls) -> Result<ContainerRecord> {
-    let image = image(context, &wanted, pulls)?;
-    of_image(context, wanted, &image)
-}
-
-/// Creates a container that is started at once; its monitor starts meanwhile ([`start::hand_over`]).
-pub fn create_with_monitor(context: &Context, wanted: Wanted, pulls: &dyn Pulls) -> Result<(ContainerRecord, Client)> {
-    let image = image(context, &wanted, pulls)?;
-    let monitor = start::launch_ahead()?;
-    Ok((of_image(context, wanted, &image)?, monitor))
-}
-
-fn image(context: &Context, wanted: &Wanted, pulls: &dyn Pulls) -> Result<ImageRecord> {
     if let Some(path) = wanted.cidfile.as_ref().filter(|path| path.exists()) {
         return Err(Error::CidFileExists(path.clone()));
     }
-    resolve::image(context, &wanted.image, wanted.pull, wanted.platform.as_deref(), pulls)
-}
-
-fn of_image(context: &Context, wanted: Wanted, image: &ImageRecord) -> Result<ContainerRecord> {
+    let image = resolve::image(context, &wanted.image, wanted.pull, wanted.platform.as_deref(), pulls)?;
     let id = names::new_id()?;
-    let record = build(context, wanted, image, &id);
+    let record = build(context, wanted, &image, &id);
     if record.is_err() {
         discard(context, &id);
     }

@@ -1,11 +1,11 @@
 //! `exec`: another process in a running container.
 
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use knarr_monitor::{CONFIG_VERSION, Client, ExecConfig, Job, Status, StdinMode};
 use knarr_sys::Root;
 
+use super::start::Ahead;
 use super::{bundle, find, names, users};
 use crate::policy::{ExecChanges, exec_process};
 use crate::{Context, Error, Namespace, Result, rootless};
@@ -47,8 +47,8 @@ impl Drop for ExecSession {
     }
 }
 
-/// Launches the monitor of a new process in the container that `text` means.
-pub fn exec(context: &Context, text: &str, wanted: &ExecWanted) -> Result<ExecSession> {
+/// Launches the monitor of a new process in the container that `text` means, or gives it to the one launched ahead.
+pub fn exec(context: &Context, text: &str, wanted: &ExecWanted, ahead: Ahead) -> Result<ExecSession> {
     let container = find(context, text)?;
     let record = &container.record;
     if container.state.status != Status::Running {
@@ -81,8 +81,7 @@ pub fn exec(context: &Context, text: &str, wanted: &ExecWanted) -> Result<ExecSe
         remove_session: wanted.detach,
     };
     config.save(&dir)?;
-    let exe = knarr_sys::self_exe::protected().map_err(Error::sys("protect our binary"))?;
-    let client = Client::launch(exe.as_fd(), Job::Exec(&dir))?;
+    let client = ahead.take(Job::Exec(&dir))?;
     Ok(ExecSession { client, dir, detached: wanted.detach })
 }
 

@@ -2,7 +2,6 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
 
 use knarr_monitor::{Client, Job, Status};
 use knarr_store::ContainerRecord;
@@ -11,35 +10,37 @@ use super::{bundle, find};
 use crate::record;
 use crate::{Context, Error, Result};
 
-/// A monitor that waits to be told its container, so that it gets ready while the container is created.
-pub(super) fn launch_ahead() -> Result<Client> {
-    let exe = knarr_sys::self_exe::protected().map_err(Error::sys("protect our binary"))?;
-    Ok(Client::launch(exe.as_fd(), Job::Later)?)
+/// A monitor launched before its job is known, so that it gets ready meanwhile; or none yet.
+#[derive(Default)]
+pub struct Ahead(Option<Client>);
+
+impl Ahead {
+    /// Launches it. For callers who are in the user namespace of their containers already. What fails here is met again, and
+    /// told, when the monitor is needed.
+    pub fn launch() -> Ahead {
+        let exe = knarr_sys::self_exe::protected().ok();
+        Ahead(exe.and_then(|exe| Client::launch(exe.as_fd(), Job::Later).ok()))
+    }
+
+    /// Gives it its job; launches one where there is none.
+    pub(super) fn take(self, job: Job) -> Result<Client> {
+        let Some(mut client) = self.0 else {
+            let exe = knarr_sys::self_exe::protected().map_err(Error::sys("protect our binary"))?;
+            return Ok(Client::launch(exe.as_fd(), job)?);
+        };
+        client.tell(job)?;
+        Ok(client)
+    }
 }
 
-/// Gives a container that was just created to the monitor launched for it ([`super::create::create_with_monitor`]). The caller
-/// attaches, says [`Client::start`], and reads.
-pub fn hand_over(context: &Context, record: &ContainerRecord, mut monitor: Client) -> Result<Client> {
-    let dir = prepare(context, record)?;
-    monitor.container(&dir)?;
-    Ok(monitor)
-}
-
-/// Launches the monitor of a container that was created before.
-fn launch(context: &Context, record: &ContainerRecord) -> Result<Client> {
-    let dir = prepare(context, record)?;
-    let exe = knarr_sys::self_exe::protected().map_err(Error::sys("protect our binary"))?;
-    Ok(Client::launch(exe.as_fd(), Job::Container(&dir))?)
-}
-
-/// Writes what is written anew for each start; the container's directory.
-fn prepare(context: &Context, record: &ContainerRecord) -> Result<PathBuf> {
+/// Launches the monitor of a container that was just created. The caller attaches, says [`Client::start`], and reads.
+pub fn launch(context: &Context, record: &ContainerRecord, ahead: Ahead) -> Result<Client> {
     let dir = context.paths.container(&record.id);
     let options = record::options(record)?;
     bundle::write_network_files(&dir, &options)?;
     let run = context.paths.container_run(&record.id);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&run).map_err(Error::io("create", &run))?;
-    Ok(dir)
+    ahead.take(Job::Container(&dir))
 }
 
 /// What `start` found.
@@ -56,5 +57,5 @@ pub fn start(context: &Context, text: &str) -> Result<Started> {
     if container.state.status == Status::Running {
         return Ok(Started::Already);
     }
-    launch(context, &container.record).map(Started::Launched)
+    launch(context, &container.record, Ahead::default()).map(Started::Launched)
 }
