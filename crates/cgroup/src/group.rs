@@ -138,6 +138,18 @@ impl Cgroup {
         self.v2().map_or(Ok(()), |directory| crate::delegate::delegate(&directory.path, uid))
     }
 
+    /// Makes a group below (version 2 only), gives it away, and moves a process there. Limits stay where they are, above.
+    pub fn descend(&self, to: &str, pid: u32, owner: Option<u32>) -> Result<(), Error> {
+        let Some(directory) = self.v2() else { return Ok(()) };
+        let path = directory.path.join(to);
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            other => other.map_err(|source| Error::Make { path: path.clone(), source })?,
+        }
+        owner.map_or(Ok(()), |owner| crate::delegate::delegate(&path, owner))?;
+        attach(&Directory { path, ..directory.clone() }, pid)
+    }
+
     /// Stops every process in it and waits until all have stopped.
     pub fn freeze(&self) -> Result<(), Error> {
         freeze::freeze(self)

@@ -10,7 +10,7 @@ use crate::{Lint, Problems};
 pub enum Error {
     /// The configuration cannot be run.
     #[error("configuration: {0}")]
-    Problems(#[from] Problems),
+    Problems(Problems),
     /// The plan contradicts itself; a mistake of ours, not of the configuration.
     #[error("plan: {}", .0.iter().map(Lint::to_string).collect::<Vec<_>>().join("; "))]
     Plan(Vec<Lint>),
@@ -84,6 +84,13 @@ pub enum Error {
         /// `not running`, `stopped`, `already started`.
         status: &'static str,
     },
+}
+
+// Not by `from`, which would make them the source as well, and have them told twice.
+impl From<Problems> for Error {
+    fn from(problems: Problems) -> Error {
+        Error::Problems(problems)
+    }
 }
 
 /// The exit code docker and the shells give when the program is missing.

@@ -63,7 +63,11 @@ impl Host {
             egid: credentials::effective_group(),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
             apparmor: read("/sys/module/apparmor/parameters/enabled").starts_with('Y'),
-            resctrl: resctrl::find(&read("/proc/self/mountinfo")),
+            // The kernel makes the directory where the processor has something to offer, wherever it is mounted then.
+            resctrl: match Path::new("/sys/fs/resctrl").exists() {
+                true => resctrl::find(&read("/proc/self/mountinfo")),
+                false => None,
+            },
             cgroups: Layout::discover().map(|layout| cgroups(&layout)).unwrap_or_default(),
         }
     }

@@ -417,3 +417,43 @@ fn what_cannot_be_checkpointed_is_told() {
     assert_eq!(runtime.state()["status"], "running");
     runtime.bad(&["restore", "--image-path", "nothing", "no-such"], "");
 }
+
+#[test]
+fn features_say_what_there_is() {
+    let Some(runtime) = Runtime::new("") else { return };
+    let features: Value = serde_json::from_str(&runtime.good(&["features"])).unwrap();
+    let linux = &features["linux"];
+    assert_eq!(linux["cgroup"]["systemd"], true);
+    assert_eq!(linux["intelRdt"], json!({ "enabled": true, "schemata": true, "monitoring": true }));
+    assert_eq!(linux["netDevices"], json!({ "enabled": true }));
+    for option in ["rro", "idmap", "copy-symlink", "src-nofollow"] {
+        assert!(features["mountOptions"].as_array().unwrap().iter().any(|known| known == option), "{option}");
+    }
+}
+
+#[test]
+fn what_this_machine_lacks_is_told_in_runcs_words() {
+    let Some(runtime) = Runtime::new("sleep 60") else { return };
+    let id = runtime.id.as_str();
+    if !std::path::Path::new("/run/systemd/system").exists() {
+        let words = "systemd cgroup flag passed, but systemd support for managing cgroups is not available";
+        runtime.bad(&["--systemd-cgroup", "run", id], words);
+    }
+    if !std::path::Path::new("/run/systemd/journal/socket").exists() {
+        runtime.bad(&["--log", "journald:web", "list"], "open the log /run/systemd/journal/socket");
+    }
+    if !std::path::Path::new("/sys/fs/resctrl/info").exists() {
+        runtime.good(&["run", "--detach", id]);
+        runtime.bad(&["update", "--l3-cache-schema", "L3:0=f", id], "Intel RDT/CAT: l3 cache schema is not enabled");
+    }
+}
+
+#[test]
+fn network_devices_of_the_container_are_counted() {
+    let Some(runtime) = Runtime::new("sleep 60") else { return };
+    let id = runtime.id.as_str();
+    runtime.good(&["run", "--detach", id]);
+    let stats: Value = serde_json::from_str(&runtime.good(&["events", "--stats", id])).unwrap();
+    assert_eq!(stats["data"]["network_interfaces"], Value::Null, "there is only lo");
+    assert!(stats["data"]["cpuset"].is_object());
+}

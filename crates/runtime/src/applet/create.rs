@@ -98,13 +98,14 @@ impl Make {
         }
         let preserve_fds = given.number("preserve-fds")?.unwrap_or(0);
         check_descriptors(context.world.listen_fds, preserve_fds)?;
+        let cgroup = cgroup(context)?;
         let directory = make_directory(&context.globals.root, &id)?;
         let root = spec.root().as_ref().map_or("rootfs".into(), |root| root.path().clone());
         let options = CreateOptions {
             id,
             bundle,
             root: RootSource::Directory(root),
-            cgroup: cgroup(context)?,
+            cgroup,
             rootless: context.globals.rootless,
             no_new_keyring: given.has("no-new-keyring"),
             no_pivot: given.has("no-pivot"),

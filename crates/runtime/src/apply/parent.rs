@@ -171,6 +171,10 @@ fn after_clone(plan: &Plan, prepared: &Prepared, made: &mut Made, ready: &mut Re
                 hook::run(step, &State::of(plan, ready.pid, Status::Creating))?;
             }
             ParentStep::StartUnit(unit) => start_unit(plan, unit, ready.pid, made)?,
+            ParentStep::Descend { to, owner } => {
+                let cgroup = made.cgroup.as_ref().ok_or_else(|| Error::Plan(Vec::new()))?;
+                cgroup.descend(to, ready.pid, *owner)?;
+            }
             ParentStep::EnterUnit(unit) => unit.attach(ready.pid)?,
             ParentStep::JoinResctrl(rdt) => made.rdt.insert((**rdt).clone()).join(ready.pid)?,
             ParentStep::MoveNetDevice { name, to } => {

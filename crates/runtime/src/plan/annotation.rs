@@ -23,7 +23,6 @@ pub const READ: &[&str] = &[
 /// Those that need something this runtime does not have, and what.
 const REFUSED: &[(&str, &str)] = &[
     ("module.wasm.image/variant", "a WebAssembly engine"),
-    ("run.oci.delegate-cgroup", "crun's second group below the subgroup"),
     ("run.oci.handler", "libkrun or a WebAssembly engine"),
     ("run.oci.seccomp.plugins", "crun's seccomp plugins"),
     ("run.oci.systemd.force_cgroup_v1", "crun's mount of a version 1 hierarchy"),

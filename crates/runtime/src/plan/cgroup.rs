@@ -21,6 +21,7 @@ pub(super) fn join(build: &mut Build<'_>, spec: &Spec, linux: &Linux) {
     if zero && zero_tasks_is_unset(&build.plan.identity.version) {
         resources.set_pids(None);
     }
+    forgotten(build, &resources);
     let limits = resources != LinuxResources::default();
     if let CgroupChoice::Systemd(bus) = &build.options.cgroup {
         return unit(build, spec, linux, bus, resources, limits);
@@ -53,6 +54,22 @@ pub(super) fn join(build: &mut Build<'_>, spec: &Spec, linux: &Linux) {
     let (resources, all_controllers) = (Box::new(resources), build.options.all_controllers);
     build.before_clone.push(ParentStep::MakeCgroup { path, resources, required, all_controllers, owner });
     build.child.push(Step::EnterCgroup);
+}
+
+/// What the kernel no longer has, and what only version 1 had: no error in any runtime, but worth a word.
+fn forgotten(build: &mut Build<'_>, resources: &LinuxResources) {
+    let Some(memory) = resources.memory() else { return };
+    let version1 = build.host.cgroups.iter().any(|h| !h.version2 && h.controllers.iter().any(|name| name == "memory"));
+    let set = |value: Option<i64>| value.is_some_and(|value| value != 0);
+    let mut left_out = Vec::new();
+    left_out.extend(set(memory.kernel()).then_some("kernel"));
+    if !version1 {
+        left_out.extend(set(memory.kernel_tcp()).then_some("kernelTCP"));
+        left_out.extend((memory.use_hierarchy() == Some(true)).then_some("useHierarchy"));
+    }
+    let notes =
+        left_out.into_iter().map(|name| format!("linux.resources.memory.{name}: this kernel has no such limit"));
+    build.plan.notes.extend(notes);
 }
 
 /// A scope cannot be without a process, so the child comes first and waits until it is in it.
@@ -89,6 +106,32 @@ fn unit(build: &mut Build<'_>, spec: &Spec, linux: &Linux, bus: &Bus, resources:
     let unit = UnitStep { bus: bus.clone(), name, resources, properties, subgroup, rootless, owner };
     build.after_clone.extend([ParentStep::StartUnit(Box::new(unit)), ParentStep::Say(Sync::CgroupReady)]);
     build.child.push(Step::Wait(Sync::CgroupReady));
+}
+
+/// crun's `run.oci.delegate-cgroup`: after the namespace of control groups was made, so that the group above is its root.
+pub(super) fn descend(build: &mut Build<'_>, spec: &Spec, linux: &Linux) {
+    let given = |name: &str| spec.annotations().as_ref().and_then(|all| all.get(name)).filter(|text| !text.is_empty());
+    let Some(to) = given("run.oci.delegate-cgroup").cloned() else { return };
+    let at = "annotations[run.oci.delegate-cgroup]";
+    let version1 = build.host.cgroups.iter().any(|h| !h.version2 && h.controllers.iter().any(|name| name == "memory"));
+    let needs = match (&build.options.cgroup, given("run.oci.systemd.subgroup")) {
+        _ if version1 => Some("cgroup version 2"),
+        (CgroupChoice::Systemd(_), Some(_)) => None,
+        _ => Some("the systemd cgroup manager and run.oci.systemd.subgroup"),
+    };
+    if let Some(needs) = needs {
+        build.problems.push(Problem::Needs { at: at.into(), value: to.clone(), needs });
+    }
+    if to.contains('/') || to == "." || to == ".." {
+        build.invalid(at, &to, "is no name of a group");
+    }
+    let owner = owner(build, spec, linux);
+    build.child.extend([Step::Say(Sync::CgroupEntered), Step::Wait(Sync::CgroupDelegated)]);
+    build.after_clone.extend([
+        ParentStep::Wait(Sync::CgroupEntered),
+        ParentStep::Descend { to, owner },
+        ParentStep::Say(Sync::CgroupDelegated),
+    ]);
 }
 
 /// Spec: config-linux.md "Cgroup ownership": with a cgroup namespace of its own and a cgroup file system it can write to, the group is

@@ -105,6 +105,7 @@ pub fn plan(spec: &Spec, host: &Host, options: &CreateOptions) -> Result<Plan, P
     cgroup::join(&mut build, spec, linux);
     namespace::begin(&mut build, linux);
     namespace::enter(&mut build, linux);
+    cgroup::descend(&mut build, spec, linux);
     net_device::plan(&mut build, linux);
     rdt::plan(&mut build, linux);
     build.keyring(options);

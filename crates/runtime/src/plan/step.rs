@@ -129,6 +129,10 @@ pub enum Sync {
     DevicesMoved = 7,
     /// Parent: systemd has put the child where it belongs.
     CgroupReady = 8,
+    /// Child: its namespace of control groups is there.
+    CgroupEntered = 9,
+    /// Parent: the child is in the group given to it.
+    CgroupDelegated = 10,
 }
 
 impl Sync {
@@ -143,6 +147,8 @@ impl Sync {
             Sync::NetworkReady => "network-ready",
             Sync::DevicesMoved => "devices-moved",
             Sync::CgroupReady => "cgroup-ready",
+            Sync::CgroupEntered => "cgroup-entered",
+            Sync::CgroupDelegated => "cgroup-delegated",
         }
     }
 }
@@ -251,6 +257,13 @@ pub enum ParentStep {
     },
     /// Has systemd make a unit around the child, with its limits.
     StartUnit(Box<UnitStep>),
+    /// Moves the child into a group below its own, which is then the container's to divide; the namespace begins above.
+    Descend {
+        /// Its name.
+        to: String,
+        /// Whose it is.
+        owner: Option<u32>,
+    },
     /// Has systemd take the child into a container's unit, where the kernel would not let us move it.
     EnterUnit(Box<knarr_cgroup::Unit>),
     /// Puts the child into a group of caches and memory bandwidth.

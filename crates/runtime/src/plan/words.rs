@@ -127,6 +127,10 @@ impl Display for ParentStep {
                 }
                 f.write_str(if unit.bus.user { " by the user's systemd" } else { " by systemd" })
             }
+            ParentStep::Descend { to, owner } => {
+                write!(f, "move into the group {to} below")?;
+                owner.map_or(Ok(()), |owner| write!(f, " for user {owner}"))
+            }
             ParentStep::EnterUnit(unit) => write!(f, "enter the unit {} by systemd", unit.name),
             ParentStep::JoinResctrl(rdt) => {
                 write!(f, "join the resctrl group {}", rdt.group.display())?;
