@@ -39,6 +39,16 @@ pub(crate) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), E
     }
 }
 
+/// Whether a limit that must not lie below what is used does.
+pub(crate) fn check(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), Error> {
+    for write in plan(resources, &homes(cgroup))? {
+        if let (Some(file), Some(directory)) = (write.not_below, home(cgroup, &write)) {
+            not_below(directory, file, &write.value)?;
+        }
+    }
+    Ok(())
+}
+
 /// The controllers that act in this cgroup's directories.
 fn homes(cgroup: &Cgroup) -> Homes {
     let of = |version| {
@@ -54,11 +64,16 @@ fn depends_on_order(error: &Error) -> bool {
     matches!(error, Error::Write { source, .. } if matches!(source.raw_os_error(), Some(EINVAL | EBUSY)))
 }
 
+/// The directory a file lies in.
+fn home<'c>(cgroup: &'c Cgroup, write: &Write) -> Option<&'c Directory> {
+    cgroup
+        .directories
+        .iter()
+        .find(|d| d.version == write.version && (d.version == Version::V2 || d.controllers.contains(&write.controller)))
+}
+
 fn one(cgroup: &Cgroup, write: &Write) -> Result<(), Error> {
-    let home = |d: &&Directory| {
-        d.version == write.version && (d.version == Version::V2 || d.controllers.contains(&write.controller))
-    };
-    let Some(directory) = cgroup.directories.iter().find(home) else {
+    let Some(directory) = home(cgroup, write) else {
         return Err(Error::Unsupported { what: "linux.resources.unified", version: 1 });
     };
     if let Some(file) = write.not_below {

@@ -127,6 +127,8 @@ impl Cgroup {
     /// Applies limits to an existing cgroup. Fields that are missing or zero stay as they are.
     pub fn update(&self, resources: &LinuxResources) -> Result<(), Error> {
         if let Some(unit) = &self.unit {
+            // systemd would not ask whether the new limit kills.
+            crate::apply::check(self, resources)?;
             unit.update(resources)?;
         }
         crate::apply::apply(self, resources)

@@ -137,6 +137,12 @@ impl Rdt {
         Ok(())
     }
 
+    /// Puts one more process into the groups, which are there.
+    pub fn enter(&self, pid: u32) -> Result<(), RdtError> {
+        let groups = [Some(&self.group), self.monitoring.as_ref()].into_iter().flatten();
+        groups.into_iter().try_for_each(|group| self.write(&group.join("tasks"), &pid.to_string()))
+    }
+
     /// Writes the schemata, all at once.
     pub fn apply(&self) -> Result<(), RdtError> {
         if self.schemata.is_empty() {
@@ -265,6 +271,14 @@ mod tests {
         let rdt = plan(&serde_json::from_value(document).unwrap(), "web", root.path()).unwrap();
         rdt.join(77).unwrap();
         assert_eq!((read(&root, "tasks"), read(&root, "mon_groups/web/tasks")), ("77".into(), "77".into()));
+    }
+
+    #[test]
+    fn one_more_process_enters_what_is_there() {
+        let root = fixture();
+        let rdt = Rdt { root: root.path().into(), group: root.path().join("gold"), ..Rdt::default() };
+        rdt.enter(78).unwrap();
+        assert_eq!((read(&root, "gold/tasks"), read(&root, "gold/schemata")), ("78".into(), String::new()));
     }
 
     #[test]

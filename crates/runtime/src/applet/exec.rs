@@ -42,6 +42,7 @@ pub(crate) fn exec(context: &mut Context<'_>) -> Result<Done, Failure> {
         pid: container.record.pid,
         cgroup: cgroup(&container, context.given)?,
         seccomp: spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()),
+        rdt: container.record.rdt.clone(),
         annotations: container.record.annotations.clone(),
         pdeathsig: false,
         preserve_fds,

@@ -13,6 +13,7 @@ use super::parent::{self, Failing, FailingCall};
 use super::prepare::{Made, Prepared};
 use super::{Running, Stdio, heard_start, wire};
 use crate::plan::{Joining, Namespace, Step, Sync, plan_exec};
+use crate::resctrl::Rdt;
 use crate::{CreateOptions, Error, Host, Plan, verify};
 
 /// The container a process joins.
@@ -22,6 +23,8 @@ pub struct ExecTarget {
     pub pid: u32,
     /// Its control group; the process joins it.
     pub cgroup: Option<Cgroup>,
+    /// Its group of caches and memory bandwidth.
+    pub rdt: Option<Rdt>,
     /// The container's profile.
     pub seccomp: Option<LinuxSeccomp>,
     /// Its annotations, for those that change how a process is made.
@@ -46,6 +49,7 @@ pub fn exec(target: &ExecTarget, process: &Process, stdio: Stdio) -> Result<Runn
         seccomp: target.seccomp.as_ref(),
         cgroup: target.cgroup.is_some(),
         unit: target.cgroup.as_ref().and_then(|cgroup| cgroup.unit.clone()).filter(|unit| unit.bus.user),
+        rdt: target.rdt.clone(),
         annotations: target.annotations.clone(),
     };
     let mut host = Host::probe();

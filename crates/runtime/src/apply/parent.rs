@@ -176,6 +176,7 @@ fn after_clone(plan: &Plan, prepared: &Prepared, made: &mut Made, ready: &mut Re
                 cgroup.descend(to, ready.pid, *owner)?;
             }
             ParentStep::EnterUnit(unit) => unit.attach(ready.pid)?,
+            ParentStep::EnterResctrl(rdt) => rdt.enter(ready.pid)?,
             ParentStep::JoinResctrl(rdt) => made.rdt.insert((**rdt).clone()).join(ready.pid)?,
             ParentStep::MoveNetDevice { name, to } => {
                 let own = own_namespace(Namespace::Network)?;

@@ -8,6 +8,7 @@ use knarr_spec::runtime::{LinuxSeccomp, Process};
 
 use super::step::{Namespace, ParentStep, Step, Sync};
 use super::{Build, Plan, process};
+use crate::resctrl::Rdt;
 use crate::{CreateOptions, Host, Problems};
 
 /// What a joining process shares with its container.
@@ -21,6 +22,8 @@ pub struct Joining<'a> {
     pub cgroup: bool,
     /// The unit of a user's systemd it belongs to: only that can move a process there.
     pub unit: Option<knarr_cgroup::Unit>,
+    /// The container's group of caches and memory bandwidth: who joins is no child of those who are in it.
+    pub rdt: Option<Rdt>,
     /// The container's annotations.
     pub annotations: HashMap<String, String>,
 }
@@ -47,6 +50,8 @@ pub fn plan_exec(
     }
     affinity(&mut build, "final", process.exec_cpu_affinity().as_ref().and_then(|a| a.cpu_affinity_final().as_ref()));
     join(&mut build);
+    let rdt = joining.rdt.clone().map(|rdt| ParentStep::EnterResctrl(Box::new(rdt)));
+    build.after_clone.extend(rdt);
     // After the last clone: only a session's leader can take a controlling terminal.
     build.child.push(Step::NewSession);
     process::oom_score(&mut build, process);

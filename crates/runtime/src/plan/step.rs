@@ -268,6 +268,8 @@ pub enum ParentStep {
     EnterUnit(Box<knarr_cgroup::Unit>),
     /// Puts the child into a group of caches and memory bandwidth.
     JoinResctrl(Box<Rdt>),
+    /// Puts the child into the container's group of caches and memory bandwidth.
+    EnterResctrl(Box<Rdt>),
     /// Opens the source of a bind mount before the child loses sight of it, and maps its ids.
     OpenMount {
         /// The path outside.

@@ -132,6 +132,7 @@ impl Display for ParentStep {
                 owner.map_or(Ok(()), |owner| write!(f, " for user {owner}"))
             }
             ParentStep::EnterUnit(unit) => write!(f, "enter the unit {} by systemd", unit.name),
+            ParentStep::EnterResctrl(rdt) => write!(f, "enter the resctrl group {}", rdt.group.display()),
             ParentStep::JoinResctrl(rdt) => {
                 write!(f, "join the resctrl group {}", rdt.group.display())?;
                 if !rdt.schemata.is_empty() {

@@ -191,6 +191,8 @@ impl Restored {
                     let options = unit.options("restored container", pid);
                     self.container.record.cgroup = Some(Cgroup::start_unit(&layout, &unit.resources, &options)?);
                 }
+                // What criu makes from there on is in it too.
+                ParentStep::JoinResctrl(rdt) => self.container.record.rdt.insert((**rdt).clone()).join(pid)?,
                 ParentStep::MakeCgroup { path, resources, required, .. } => {
                     let how = CreateOptions { rootless: !required, ..CreateOptions::default() };
                     match Cgroup::create(&layout, path, resources, &how) {
@@ -242,6 +244,9 @@ impl Restored {
         if let Some(cgroup) = self.container.record.cgroup.take() {
             let _ = cgroup.kill();
             let _ = cgroup.remove();
+        }
+        if let Some(rdt) = self.container.record.rdt.take() {
+            let _ = rdt.leave();
         }
         let _ = fs::remove_dir_all(&self.container.directory);
     }
