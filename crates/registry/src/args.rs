@@ -9,8 +9,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::auth::htpasswd::{self, UserError};
 use crate::config::import::{ImportError, import};
-use crate::config::{ConfigError, DEFAULT_TOML, Listen, Settings};
+use crate::config::{ConfigError, DEFAULT_TOML, Listen, LogFormat, Settings};
 use crate::live::Live;
+use crate::log::Log;
 use crate::server::{self, Registry, ServeError};
 use crate::tls::TlsSettings;
 
@@ -209,15 +210,24 @@ impl Serve {
 fn run(serve: Serve) -> Result<(), AppletError> {
     let settings = serve.settings()?;
     let (root, open) = (settings.storage.root.clone(), !settings.asks_for_names());
+    let log_settings = settings.log.clone();
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::Serve)?;
     let registry = Registry::open(settings)?;
+    let log = Log::new(log_settings.clone());
     let announce = |address: SocketAddr| {
+        let warning = "everybody who reaches this address may push and delete; see --htpasswd";
+        let exposed = open && !address.ip().is_loopback();
+        if log_settings.format == LogFormat::Json {
+            log.info("serving", &[("root", &root.display()), ("address", &format!("{scheme}://{address}"))]);
+            if exposed {
+                log.warn(warning, &[]);
+            }
+            return;
+        }
         eprintln!("knarr registry: serving {} on {scheme}://{address}", root.display());
-        if open && !address.ip().is_loopback() {
-            eprintln!(
-                "knarr registry: warning: everybody who reaches this address may push and delete; see --htpasswd"
-            );
+        if exposed {
+            eprintln!("knarr registry: warning: {warning}");
         }
     };
     runtime.block_on(server::serve(registry, move || serve.settings(), announce))?;

@@ -117,7 +117,9 @@ impl Auth {
             (true, false) => Policies::Rules(settings.policy.clone()),
         };
         let key_file = auth.token.key.clone().unwrap_or_else(|| settings.storage.root.join("token.key"));
-        let issuer = if policies == Policies::Open {
+        // A check makes no key, and a key that the first start will make is none to complain about.
+        let later = !make_key && auth.token.key.is_none() && !key_file.exists();
+        let issuer = if policies == Policies::Open || later {
             None
         } else {
             Some(Issuer::open(&key_file, make_key && auth.token.key.is_none(), &auth.token)?)
@@ -505,6 +507,15 @@ mod tests {
         let mut twice = headers("Basic c2hpcDpob2xkLWZhc3Q=");
         twice.append(header::AUTHORIZATION, "Basic c2hpcDpob2xkLWZhc3Q=".parse().unwrap());
         assert!(block(auth.authenticate(&twice, None)).is_err());
+    }
+
+    #[test]
+    fn a_check_makes_no_key_and_misses_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!("storage.root = \"{}\"\n[[policy]]\n", directory.path().display());
+        let settings = Settings::parse(&text, std::path::Path::new("r.toml")).unwrap();
+        assert!(Auth::open(&settings, false).is_ok());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -138,6 +138,12 @@ impl Process {
         Process { client: Client { address: address.trim().to_owned() }, child }
     }
 
+    /// SIGTERM.
+    pub fn ask_to_end(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("sent");
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().expect("killed");

@@ -206,6 +206,28 @@ fn settings_are_read_again_at_a_hangup_and_bad_ones_change_nothing() {
 }
 
 #[test]
+fn a_request_in_flight_is_finished_after_the_server_was_asked_to_end() {
+    let root = tempfile::tempdir().expect("a directory");
+    let process = crate::harness::Process::start(root.path());
+    let location = process.client.begin("a");
+    let mut stream = TcpStream::connect(&process.client.address).expect("connected");
+    stream.set_read_timeout(Some(wait::patience())).expect("set");
+    write!(stream, "PATCH {location} HTTP/1.1\r\nhost: r\r\nexpect: 100-continue\r\ncontent-length: 8\r\n\r\n")
+        .expect("sent");
+    let mut begun = [0; 25];
+    stream.read_exact(&mut begun).expect("asked to go on");
+    assert_eq!(&begun, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"half").expect("sent");
+    process.ask_to_end();
+    wait::until("nobody listens any more", || TcpStream::connect(&process.client.address).is_err().then_some(()));
+    stream.write_all(b"half").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer and the end");
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    assert!(answer.contains("range: 0-7"), "{answer}");
+}
+
+#[test]
 fn what_is_not_http_is_answered_or_ended() {
     let server = Server::start();
     let mut stream = TcpStream::connect(&server.address).expect("connected");

@@ -158,6 +158,24 @@ fn a_name_in_a_certificate_is_a_subject() {
 }
 
 #[test]
+fn silent_clients_leave_room_for_one_that_speaks() {
+    if !has_openssl() {
+        return;
+    }
+    let server = Server::configured("[tls]\ncertificate = \"{root}/r.crt\"\nkey = \"{root}/r.key\"", |root| {
+        certificate(root, "r", &FOR_SERVERS);
+    });
+    let mut silent: Vec<TcpStream> =
+        (0..200).map(|_| TcpStream::connect(&server.address).expect("connected")).collect();
+    for (number, stream) in silent.iter_mut().enumerate().filter(|(number, _)| number % 2 == 0) {
+        // The head of a record that never comes, of a kind that is or is none.
+        stream.write_all(&[[0x16, 3, 1, 0x40, 0], [0x47, 0x45, 0x54, 0x20, 0x2f]][number / 2 % 2]).expect("sent");
+    }
+    let mut speaks = connect(&server.address, &server.root().join("r.crt"), None).expect("connected");
+    assert_eq!(get(&mut speaks, "/v2/").expect("an answer"), "HTTP/1.1 200 OK");
+}
+
+#[test]
 fn who_shows_no_certificate_where_one_is_required_is_not_talked_to() {
     if !has_openssl() {
         return;
