@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::{Outcome, shell};
 
 /// Package, the file of it that tests use, and what for.
-const PACKAGES: [(&str, &str, &str); 10] = [
+const PACKAGES: [(&str, &str, &str); 11] = [
     ("busybox-static", "/bin/busybox", "images with a shell"),
     ("debootstrap", "/usr/sbin/debootstrap", "an image of several layers with a real distribution in it"),
     ("docker-registry", "/usr/bin/docker-registry", "a registry to pull from"),
@@ -17,6 +17,7 @@ const PACKAGES: [(&str, &str, &str); 10] = [
     ("kmod", "/sbin/modprobe", "modules inside user-mode Linux"),
     ("openssl", "/usr/bin/openssl", "certificates for the registry"),
     ("runc", "/usr/sbin/runc", "another runtime for --runtime"),
+    ("runsc", "/usr/bin/runsc", "a runtime with a kernel of its own for --runtime"),
     ("uidmap", "/usr/bin/newuidmap", "rootless containers"),
     ("user-mode-linux", "/usr/bin/linux.uml", "a kernel with cgroup v2"),
     ("xz-utils", "/usr/bin/xz", "unpacking Debian packages"),

@@ -121,6 +121,7 @@ impl Error {
         match self {
             Error::Runtime(error) => error.hint().map(str::to_owned),
             Error::Remote(failure) => failure.hint.clone(),
+            Error::Foreign { reason, .. } if reason.contains(RUNSC_ROOT_NETWORK) => Some(RUNSC_HINT.to_owned()),
             _ => None,
         }
     }
@@ -136,6 +137,12 @@ impl Error {
         Failure { message, hint: self.hint(), exit_code: Some(self.exit_code()) }
     }
 }
+
+/// What runsc says where it takes every network namespace for the machine's own: it looks for files of /proc/sys/net/core that newer
+/// kernels show in all of them.
+const RUNSC_ROOT_NETWORK: &str = "cannot run with network enabled in root network namespace";
+const RUNSC_HINT: &str = "runsc does not recognise network namespaces on this kernel; name a script as the runtime that ends in \
+    `exec runsc --network=none \"$@\"`";
 
 /// The words by which docker tells a missing program from one that cannot be executed, in what runc and crun say.
 fn foreign_exit_code(reason: &str) -> u8 {

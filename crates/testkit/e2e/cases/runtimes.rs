@@ -1,5 +1,6 @@
 //! `--runtime PATH`: the same container with another OCI runtime.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use knarr_probe::Report;
@@ -10,6 +11,7 @@ cases!["runtimes":
     runc_runs_a_container,
     runc_keeps_the_restrictions,
     runc_can_be_stopped_and_removed,
+    runsc_runs_a_container,
     a_runtime_that_is_not_there_is_named,
     the_runtime_applet_answers,
 ];
@@ -51,6 +53,24 @@ fn runc_can_be_stopped_and_removed(lab: &Lab) {
     let runc = runc(lab);
     lab.load("probe");
     lab.knarr(["run", "-d", "--name", "boat", "--runtime", runc, "probe", "probe", "sleep"]).ok();
+    lab.knarr(["exec", "boat", "probe", "exit", "3"]).exits(3);
+    lab.knarr(["stop", "-t", "0", "boat"]).ok();
+    lab.knarr(["rm", "boat"]).ok();
+}
+
+/// A kernel in user space: what it has in common with runc is the command line. Through a script, as its own network needs
+/// namespaces it recognises.
+fn runsc_runs_a_container(lab: &Lab) {
+    lab.needs_root();
+    lab.needs("/usr/bin/runsc", "runsc");
+    let script = lab.path("runsc-without-network");
+    std::fs::write(&script, "#!/bin/sh\nexec /usr/bin/runsc --network=none --ignore-cgroups \"$@\"\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = script.to_str().unwrap();
+    lab.load("probe");
+    lab.knarr(["run", "--rm", "--runtime", script, "probe", "probe", "echo", "x"]).ok().prints("x\n");
+    lab.knarr(["run", "--rm", "--runtime", script, "probe", "probe", "exit", "7"]).exits(7);
+    lab.knarr(["run", "-d", "--name", "boat", "--runtime", script, "probe", "probe", "sleep"]).ok();
     lab.knarr(["exec", "boat", "probe", "exit", "3"]).exits(3);
     lab.knarr(["stop", "-t", "0", "boat"]).ok();
     lab.knarr(["rm", "boat"]).ok();
