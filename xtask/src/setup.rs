@@ -9,8 +9,9 @@ use std::process::Command;
 use crate::{Outcome, shell};
 
 /// Package, the file of it that tests use, and what for.
-const PACKAGES: [(&str, &str, &str); 11] = [
+const PACKAGES: [(&str, &str, &str); 12] = [
     ("busybox-static", "/bin/busybox", "images with a shell"),
+    ("crun", "/usr/bin/crun", "another runtime under cgroup v2"),
     ("debootstrap", "/usr/sbin/debootstrap", "an image of several layers with a real distribution in it"),
     ("docker-registry", "/usr/bin/docker-registry", "a registry to pull from"),
     ("e2fsprogs", "/sbin/mkfs.ext4", "the disk of user-mode Linux"),

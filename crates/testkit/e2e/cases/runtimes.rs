@@ -12,6 +12,7 @@ cases!["runtimes":
     runc_keeps_the_restrictions,
     runc_can_be_stopped_and_removed,
     runsc_runs_a_container,
+    crun_runs_a_container,
     a_runtime_that_is_not_there_is_named,
     the_runtime_applet_answers,
 ];
@@ -66,11 +67,25 @@ fn runsc_runs_a_container(lab: &Lab) {
     let script = lab.path("runsc-without-network");
     std::fs::write(&script, "#!/bin/sh\nexec /usr/bin/runsc --network=none --ignore-cgroups \"$@\"\n").unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let script = script.to_str().unwrap();
+    lives_with(lab, script.to_str().unwrap());
+}
+
+/// crun knows version 2 of control groups only, which the tests see in user-mode Linux.
+fn crun_runs_a_container(lab: &Lab) {
+    lab.needs_root();
+    lab.needs("/usr/bin/crun", "crun");
+    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        lab.skip("crun needs cgroup v2 alone");
+    }
+    lives_with(lab, "/usr/bin/crun");
+}
+
+/// One container's whole life with `runtime`.
+fn lives_with(lab: &Lab, runtime: &str) {
     lab.load("probe");
-    lab.knarr(["run", "--rm", "--runtime", script, "probe", "probe", "echo", "x"]).ok().prints("x\n");
-    lab.knarr(["run", "--rm", "--runtime", script, "probe", "probe", "exit", "7"]).exits(7);
-    lab.knarr(["run", "-d", "--name", "boat", "--runtime", script, "probe", "probe", "sleep"]).ok();
+    lab.knarr(["run", "--rm", "--runtime", runtime, "probe", "probe", "echo", "x"]).ok().prints("x\n");
+    lab.knarr(["run", "--rm", "--runtime", runtime, "probe", "probe", "exit", "7"]).exits(7);
+    lab.knarr(["run", "-d", "--name", "boat", "--runtime", runtime, "probe", "probe", "sleep"]).ok();
     lab.knarr(["exec", "boat", "probe", "exit", "3"]).exits(3);
     lab.knarr(["stop", "-t", "0", "boat"]).ok();
     lab.knarr(["rm", "boat"]).ok();
