@@ -1,18 +1,28 @@
 //! The table of commands, and how the words of a command line lead to one of its lines.
 
+mod alter;
 mod attach;
+mod budget;
 mod check;
 mod cleanup;
+mod commit;
 mod container_prune;
+mod cp;
 mod create;
 mod df;
+mod diff;
 mod exec;
+mod export;
 mod hello;
+mod history;
 mod image_prune;
+mod image_tree;
 mod images;
+mod import;
 mod info;
 mod inspect;
 mod kill;
+mod layout;
 mod load;
 mod logs;
 mod ps;
@@ -22,8 +32,10 @@ mod restart;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod start;
 mod stop;
+mod system_prune;
 mod tag;
 mod version;
 mod wait;
@@ -51,6 +63,10 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
             Entry::of::<wait::Wait>(),
             Entry::of::<rm::Rm>(),
             Entry::of::<rename::Rename>(),
+            Entry::of::<cp::Cp>(),
+            Entry::of::<diff::Diff>(),
+            Entry::of::<export::Export>(),
+            Entry::of::<commit::Commit>(),
             Entry::of::<inspect::Inspect>(),
             Entry::of::<inspect::ContainerInspect>(),
             Entry::of::<container_prune::ContainerPrune>(),
@@ -63,9 +79,26 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
             Entry::of::<pull::Pull>(),
             Entry::of::<images::Images>(),
             Entry::of::<load::Load>(),
+            Entry::of::<save::Save>(),
+            Entry::of::<import::Import>(),
             Entry::of::<tag::Tag>(),
             Entry::of::<rmi::Rmi>(),
             Entry::of::<inspect::ImageInspect>(),
+            Entry::of::<history::History>(),
+            Entry::of::<image_tree::ImageTree>(),
+            Entry::of::<diff::ImageDiff>(),
+            Entry::of::<image_tree::ImageMount>(),
+            Entry::of::<layout::ImageInit>(),
+            Entry::of::<layout::ImageNew>(),
+            Entry::of::<layout::ImageUnpack>(),
+            Entry::of::<layout::ImageRepack>(),
+            Entry::of::<layout::ImageConfig>(),
+            Entry::of::<layout::ImageInsert>(),
+            Entry::of::<alter::ImageAppend>(),
+            Entry::of::<alter::ImageMutate>(),
+            Entry::of::<alter::ImageFlatten>(),
+            Entry::of::<alter::ImageRebase>(),
+            Entry::of::<alter::ImageExport>(),
             Entry::of::<image_prune::ImagePrune>(),
         ],
     ),
@@ -73,6 +106,8 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
         "System",
         &[
             Entry::of::<df::Df>(),
+            Entry::of::<system_prune::SystemPrune>(),
+            Entry::of::<budget::SystemBudget>(),
             Entry::of::<check::Check>(),
             Entry::of::<info::Info>(),
             Entry::of::<version::Version>(),

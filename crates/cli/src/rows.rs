@@ -116,7 +116,7 @@ fn command(words: &[String], full: bool) -> String {
 }
 
 /// The first `width` characters, the last of them `…` where some were left out.
-fn cut(text: &str, width: usize) -> String {
+pub(crate) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
@@ -202,12 +202,12 @@ fn seconds_since(now_ns: u64, then_ns: u64) -> u64 {
     now_ns.saturating_sub(then_ns) / 1_000_000_000
 }
 
-fn ago(now_ns: u64, then_ns: u64) -> String {
+pub(crate) fn ago(now_ns: u64, then_ns: u64) -> String {
     format!("{} ago", duration(seconds_since(now_ns, then_ns)))
 }
 
 /// `2026-01-02 15:04:05 +0000 UTC`.
-fn timestamp(time_ns: u64) -> String {
+pub(crate) fn timestamp(time_ns: u64) -> String {
     let text = time::rfc3339(time_ns);
     format!("{} {} +0000 UTC", text.get(..10).unwrap_or(""), text.get(11..19).unwrap_or(""))
 }

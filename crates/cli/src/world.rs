@@ -8,7 +8,7 @@ use knarr_engine::container::start::Ahead;
 use knarr_engine::context::{default_paths, secure_run_dir};
 use knarr_engine::image::pull::Pulls;
 use knarr_engine::rootless::{self, MapSource};
-use knarr_engine::{Caller, Context, Namespace, Paths};
+use knarr_engine::{Caller, Context, IdMap, Namespace, Paths};
 use knarr_spec::Reference;
 
 use crate::failure::Failure;
@@ -78,6 +78,32 @@ impl World {
             self.note(&note);
         }
         Ok((paths, Namespace::Own, gid_max()))
+    }
+
+    /// Whether the caller is root, of the machine or of a namespace.
+    pub(crate) fn is_root(&self) -> bool {
+        Caller::current().uid == 0
+    }
+
+    /// The caller's user and group, before any namespace was entered.
+    pub(crate) fn ids(&self) -> (u32, u32) {
+        let caller = Caller::current();
+        (caller.uid, caller.gid)
+    }
+
+    /// Makes an ordinary user root of a namespace in which only they exist. Whether we are in a namespace of our own then.
+    pub(crate) fn enter_alone(&self) -> Result<bool, Failure> {
+        let (caller, nested) = self.caller();
+        if caller.uid != 0 {
+            rootless::enter_namespace(&caller, &MapSource::default()).map_err(knarr_engine::Error::from)?;
+        }
+        Ok(nested || caller.uid != 0)
+    }
+
+    /// The owners there are where we are now.
+    pub(crate) fn id_map(&self) -> IdMap {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        IdMap::of_namespace(&read("/proc/self/uid_map"), &read("/proc/self/gid_map"))
     }
 
     /// Who called, and whether already in a user namespace.

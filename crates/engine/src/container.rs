@@ -1,9 +1,13 @@
 //! The verbs of containers, one file each, and how a container is found.
 
 pub mod attach;
+pub mod commit;
+pub mod copy;
 pub mod create;
+pub mod diff;
 pub mod dry_run;
 pub mod exec;
+pub mod export;
 pub mod kill;
 pub mod logs;
 pub mod remove;
@@ -17,7 +21,8 @@ mod facts;
 mod mounts;
 mod names;
 mod populate;
-mod users;
+pub(crate) mod tree;
+pub(crate) mod users;
 
 use knarr_monitor::{Status, read_state};
 use knarr_store::ContainerRecord;

@@ -43,6 +43,17 @@ pub enum Error {
     /// A pull or load failed.
     #[error(transparent)]
     Fetch(#[from] knarr_distribution::Error),
+    /// An image outside of the store, or a change to one, is not what it must be.
+    #[error(transparent)]
+    Image(#[from] crate::image::problem::ImageProblem),
+    /// The processes of a container could not be stopped for a moment.
+    #[error("cannot pause container {name}")]
+    Freeze {
+        /// Its name.
+        name: String,
+        /// Why not.
+        source: knarr_cgroup::Error,
+    },
     /// A layer could not be made or unpacked.
     #[error("{what}")]
     Layer {
@@ -208,6 +219,7 @@ impl Error {
             }
             Error::Fetch(error) => fetch_kind(error.kind()),
             Error::NotPulled(_) => Kind::NotFound,
+            Error::Image(problem) => image_kind(problem),
             Error::Policy(_) | Error::User(_) | Error::Value(_) | Error::Reference(_) | Error::Platform(_) => {
                 Kind::Invalid
             }
@@ -227,6 +239,7 @@ impl Error {
             Error::Store(error) => error.hint().map(str::to_owned),
             Error::Monitor(error) => error.hint(),
             Error::Fetch(error) => error.hint(),
+            Error::Image(problem) => problem.hint(),
             Error::Rootless(error) => error.hint().map(str::to_owned),
             Error::NotPulled(name) => Some(format!("pull it first: knarr pull {name}")),
             Error::NotRunning(name) => Some(format!("start it: knarr start {name}")),
@@ -257,6 +270,17 @@ fn store_kind(kind: knarr_store::Kind) -> Kind {
         knarr_store::Kind::Damaged => Kind::Damaged,
         knarr_store::Kind::Denied => Kind::Denied,
         knarr_store::Kind::NoSpace | knarr_store::Kind::Busy | knarr_store::Kind::Io => Kind::Failed,
+    }
+}
+
+fn image_kind(problem: &crate::image::problem::ImageProblem) -> Kind {
+    use crate::image::problem::ImageProblem;
+    match problem {
+        ImageProblem::NoTag { .. } => Kind::NotFound,
+        ImageProblem::Exists(_) => Kind::Conflict,
+        ImageProblem::NoBlob(_) | ImageProblem::Document { .. } => Kind::Damaged,
+        ImageProblem::Change { .. } | ImageProblem::Unsupported(_) => Kind::Invalid,
+        _ => Kind::Failed,
     }
 }
 

@@ -5,6 +5,7 @@
 //! Not here: command lines, tables, templates (the faces); making processes (the monitor and the runtime).
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 mod clock;
 pub mod container;
 pub mod context;
@@ -25,9 +26,12 @@ pub use context::{Caller, Context, Namespace, Paths};
 pub use error::{Error, Kind, Result};
 pub use record::Container;
 
+pub use knarr_layer::{Change, Compression, IdMap, PackOptions};
 /// The parts of the monitor's client side a face works with.
 pub use knarr_monitor::{
     Client, Ended, Error as MonitorError, LogOptions, LogReader, Session, State, Status, Stream, protocol::Attach, time,
 };
 /// What the store says of images and volumes.
-pub use knarr_store::{Collected, ImageRecord, RemovedImage};
+pub use knarr_store::{Budget, Collected, ImageRecord, RemovedImage};
+/// What happened to a path, as `diff` lists it.
+pub use knarr_sys::Root;

@@ -1,4 +1,6 @@
-//! `system check`: whether the store is as its database says, and mending it.
+//! `system check`: whether the store is as its database says, and mending it; `system prune`.
+
+pub mod prune;
 
 use knarr_store::{CheckOptions, Mended, Salvaged, Store, StoreOptions, salvage};
 

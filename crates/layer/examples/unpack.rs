@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use knarr_layer::{IdMap, Limits, UnpackOptions, WhiteoutForm, unpack};
+use knarr_layer::{IdMap, Limits, Owners, UnpackOptions, WhiteoutForm, unpack};
 use knarr_sys::Root;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         compression: None,
         whiteouts: WhiteoutForm::OverlayTrusted,
         ids: IdMap::identity(),
+        owners: Owners::Set,
         limits: Limits::default(),
         rootless: false,
         pipeline: rest.is_empty(),

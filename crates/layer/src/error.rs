@@ -141,6 +141,12 @@ pub enum Refusal {
     /// A hard link to a directory.
     #[error("hard link to {0:?}, which is a directory")]
     LinkToDirectory(PathBuf),
+    /// An archive of files would replace a directory by something else.
+    #[error("cannot overwrite directory with non-directory")]
+    OverDirectory,
+    /// An archive of files would replace something by a directory.
+    #[error("cannot overwrite non-directory with directory")]
+    OverNonDirectory,
     /// A symbolic link without a target.
     #[error("symbolic link without a target")]
     EmptyLink,

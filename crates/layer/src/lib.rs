@@ -11,14 +11,19 @@ mod archive;
 pub mod compression;
 pub mod error;
 pub mod ids;
+pub mod index;
 pub mod limits;
 pub mod pack;
+pub mod rootless_owner;
 mod stream;
 pub mod unpack;
 
 pub use compression::{Compression, decompress};
 pub use error::{Error, HeaderFault, Refusal};
 pub use ids::{IdMap, IdRange};
+pub use index::Index;
 pub use limits::Limits;
-pub use pack::{PackOptions, Packed, diff, pack};
-pub use unpack::{Skipped, UnpackOptions, Unpacked, WhiteoutForm, unpack};
+pub use pack::{
+    Change, PackOptions, Packed, archive, changes, diff, pack, pack_chosen, pack_into, pack_one, recompress, whiteout,
+};
+pub use unpack::{Owners, Skipped, UnpackOptions, Unpacked, WhiteoutForm, unpack};

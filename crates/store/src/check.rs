@@ -196,8 +196,9 @@ fn blobs(c: &Connection) -> Result<Vec<(Digest, u64)>, Fault> {
 }
 
 fn layers(c: &Connection) -> Result<Vec<(i64, Option<DiffId>)>, Fault> {
-    let mut query = c.prepare("SELECT number, diff_id FROM layers")?;
-    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, Option<String>>(1)?)))?;
+    // A layer that a power cut may have torn counts no more, so nothing is missing.
+    let mut query = c.prepare("SELECT number, diff_id FROM layers WHERE boot IS NULL OR boot = ?1")?;
+    let rows = query.query_map([crate::layer::boot()], |row| Ok((row.get(0)?, row.get::<_, Option<String>>(1)?)))?;
     let layer =
         |(number, text): (i64, Option<String>)| Ok((number, text.map(|text| digest(&text)).transpose()?.map(DiffId)));
     rows.map(|row| row.map_err(Fault::from).and_then(layer)).collect()

@@ -27,6 +27,8 @@ pub enum PruneImages {
 pub struct Policy {
     /// Images that go.
     pub images: PruneImages,
+    /// Images that go, unless a container uses them.
+    pub evict: BTreeSet<Digest>,
     /// Images that stay whatever `images` says: the caller's filters.
     pub keep_images: BTreeSet<Digest>,
     /// Partial blobs last written before this moment (nanoseconds since 1970) go; 0 keeps all, for resuming.
@@ -107,6 +109,8 @@ pub struct Facts {
     pub snapshots: BTreeSet<String>,
     /// Blobs that living leases protect.
     pub leased_blobs: BTreeSet<Digest>,
+    /// Blobs that lists and artifacts need.
+    pub document_blobs: BTreeSet<Digest>,
     /// Layers that living leases protect.
     pub leased_layers: BTreeSet<i64>,
     /// Leases whose holder is dead.
@@ -124,6 +128,8 @@ pub enum Why {
     Dangling,
     /// An image without container.
     Unused,
+    /// It is over the budget.
+    Evicted,
     /// No image, container or living process needs it.
     Unreferenced,
     /// The database does not know it.
@@ -137,6 +143,7 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Why::Dangling => "no tag and no container",
             Why::Unused => "no container",
+            Why::Evicted => "over the budget",
             Why::Unreferenced => "nothing needs it",
             Why::Unknown => "not in the database",
             Why::Stale => "an old partial download",
@@ -172,12 +179,14 @@ pub struct Plan {
 pub fn plan(facts: &Facts, policy: &Policy) -> Plan {
     let reason = |image: &ImageFact| match policy.images {
         _ if image.used || policy.keep_images.contains(&image.id) => None,
+        _ if policy.evict.contains(&image.id) => Some(Why::Evicted),
         PruneImages::None => None,
         PruneImages::Dangling => (!image.tagged).then_some(Why::Dangling),
         PruneImages::Unused => Some(if image.tagged { Why::Unused } else { Why::Dangling }),
     };
     let staying: Vec<&ImageFact> = facts.images.iter().filter(|image| reason(image).is_none()).collect();
-    let blobs: BTreeSet<&Digest> = staying.iter().flat_map(|image| &image.blobs).chain(&facts.leased_blobs).collect();
+    let blobs: BTreeSet<&Digest> =
+        staying.iter().flat_map(|image| &image.blobs).chain(&facts.leased_blobs).chain(&facts.document_blobs).collect();
     let kept_layers = staying.iter().flat_map(|image| &image.layers);
     let layers: BTreeSet<&i64> = kept_layers.chain(&facts.snapshot_layers).chain(&facts.leased_layers).collect();
 
@@ -257,7 +266,7 @@ mod tests {
     fn policies() -> impl Strategy<Value = Policy> {
         let images = prop_oneof![Just(PruneImages::None), Just(PruneImages::Dangling), Just(PruneImages::Unused)];
         let keep = prop::collection::btree_set((100u8..106).prop_map(digest), 0..3);
-        (images, keep).prop_map(|(images, keep_images)| Policy { images, keep_images, partials_before_ns: 0 })
+        (images, keep).prop_map(|(images, keep_images)| Policy { images, keep_images, ..Policy::default() })
     }
 
     proptest! {

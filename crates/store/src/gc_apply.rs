@@ -145,7 +145,8 @@ impl Store {
 /// Deletes the row of a blob nothing needs. Whether the bytes may go: also where there was no row.
 fn forget_blob(c: &Connection, digest: &Digest) -> Result<bool, Fault> {
     let sql = "SELECT EXISTS (SELECT 1 FROM image_blobs WHERE digest = ?1)
-                   OR EXISTS (SELECT 1 FROM lease_blobs WHERE digest = ?1)";
+                   OR EXISTS (SELECT 1 FROM lease_blobs WHERE digest = ?1)
+                   OR EXISTS (SELECT 1 FROM document_blobs WHERE digest = ?1)";
     if c.prepare_cached(sql)?.query_row([digest.as_str()], |row| row.get(0))? {
         return Ok(false);
     }

@@ -56,6 +56,15 @@ impl Store {
             let named = |entry: DirEntry| digest(&entry).map_or(OnDisk::Rubbish(entry.path()), OnDisk::Blob);
             found.extend(entries(&algorithm.path())?.into_iter().map(named));
         }
+        for algorithm in entries(&state.join("ingest"))? {
+            let unnamed =
+                |entry: &DirEntry| entry.file_name().to_string_lossy().contains(crate::ingest::TAKE_OVER_MARK);
+            for entry in entries(&algorithm.path())?.into_iter().filter(unnamed) {
+                if lock::try_lock_existing(&entry.path())?.is_some() {
+                    found.push(OnDisk::Rubbish(entry.path()));
+                }
+            }
+        }
         for entry in entries(&state.join("layers"))? {
             match entry.file_name().to_string_lossy().parse() {
                 Ok(crate::snapshot::EMPTY_LAYER) => {}
@@ -129,6 +138,8 @@ fn read_rows(c: &Connection, facts: &mut Facts) -> Result<(), Fault> {
     let below = collect(c, "SELECT DISTINCT number FROM snapshot_layers", |row| row.get(0))?;
     facts.snapshot_layers = below.into_iter().collect();
     facts.images = read_images(c)?;
+    let needs = crate::document::needs(c)?.into_iter().map(digest).collect::<rusqlite::Result<_>>();
+    facts.document_blobs = needs?;
     Ok(())
 }
 

@@ -22,8 +22,11 @@ impl Store {
         documents.extend(image.index.as_ref().map(|index| index.bytes()));
         self.put_blobs(&documents)?;
         let implied = self.implied_layer(&image.layers)?;
+        let numbers = image.layers.iter().map(|layer| layer.number).chain(implied).collect();
+        let synced = layer::sync(self, numbers)?;
         let record = self.database().write("add image", Durability::Full, |c| {
             insert(c, &id, &image, implied)?;
+            layer::mark_synced(c, &synced)?;
             image_find::load(c, id.as_str())?.ok_or_else(|| Error::NoSuchImage(id.to_string()).into())
         })?;
         self.database().settle();

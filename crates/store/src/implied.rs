@@ -60,12 +60,15 @@ impl Store {
         let mut build = self.begin_layer()?;
         make(&build.path(), &plan)?;
         let number = build.number();
-        let record = |c: &Connection| match find(c, &chain)? {
-            Some(there) if self.layer_fs(there).is_dir() => Ok((there, there)),
-            Some(lost) => Ok(layer::relocate(c, lost, number).map(|()| (number, number))?),
-            None => insert(c, &chain, number).map(|()| (number, number)),
+        // One that an image stands on will not be synced with an image again.
+        let lost = self.database().read("find layer", |c| Ok(number_of(c, &chain)?))?;
+        let boot = if lost.is_some() { None } else { layer::boot() };
+        let record = |c: &Connection| match (find(c, &chain)?, number_of(c, &chain)?) {
+            (Some(there), _) if self.layer_fs(there).is_dir() => Ok((there, there)),
+            (_, Some(lost)) => Ok(layer::relocate(c, lost, number, boot.as_deref()).map(|()| (number, number))?),
+            (_, None) => insert(c, &chain, number, boot.as_deref()).map(|()| (number, number)),
         };
-        build.make_visible(record).map(Some)
+        build.make_visible(boot.clone(), record).map(Some)
     }
 
     fn hold_layer(&self, number: i64) -> Result<()> {
@@ -199,13 +202,19 @@ fn times(metadata: &Metadata) -> std::io::Result<FileTimes> {
 }
 
 fn find(c: &Connection, chain: &ChainId) -> Result<Option<i64>, Fault> {
-    let mut query = c.prepare_cached("SELECT number FROM layers WHERE chain = ?1")?;
-    Ok(query.query_row([chain.0.as_str()], |row| row.get(0)).optional()?)
+    let sql = "SELECT number FROM layers WHERE chain = ?1 AND (boot IS NULL OR boot = ?2)";
+    Ok(c.prepare_cached(sql)?.query_row((chain.0.as_str(), layer::boot()), |row| row.get(0)).optional()?)
 }
 
-fn insert(c: &Connection, chain: &ChainId, number: i64) -> Result<(), Fault> {
-    let sql = "INSERT INTO layers (number, chain, tar_bytes, tree_bytes, entries, opaque, stored_ns)
-               VALUES (?1, ?2, 0, 0, 0, 0, ?3)";
-    c.prepare_cached(sql)?.execute((number, chain.0.as_str(), now_ns()))?;
+/// The number of the row, whether it counts or not.
+fn number_of(c: &Connection, chain: &ChainId) -> rusqlite::Result<Option<i64>> {
+    let mut query = c.prepare_cached("SELECT number FROM layers WHERE chain = ?1")?;
+    query.query_row([chain.0.as_str()], |row| row.get(0)).optional()
+}
+
+fn insert(c: &Connection, chain: &ChainId, number: i64, boot: Option<&str>) -> Result<(), Fault> {
+    let sql = "INSERT INTO layers (number, chain, tar_bytes, tree_bytes, entries, opaque, stored_ns, boot)
+               VALUES (?1, ?2, 0, 0, 0, 0, ?3, ?4)";
+    c.prepare_cached(sql)?.execute((number, chain.0.as_str(), now_ns(), boot))?;
     Ok(())
 }

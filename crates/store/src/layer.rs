@@ -1,7 +1,8 @@
 //! Unpacked layers: one directory each, shared by every image that has the layer.
 //!
-//! Law: a layer is there when its row is there. Its files reach the disk (one `syncfs`, not an fsync per file) before the
-//! row is written. A directory without row and without lock is garbage.
+//! Law: a layer is there when its row is there and counts. Until its files are on the disk (one `syncfs` for all layers of an
+//! image, before the image becomes visible) the row has the boot it was written in: the death of a process changes nothing,
+//! and after a power cut the row counts no more. A directory without row and without lock is garbage.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -91,11 +92,17 @@ impl LayerBuild {
             implied_dirs: unpacked.implied_dirs,
         };
         let store = self.store.clone();
-        self.make_visible(|c| {
+        self.store.share_files(self.number);
+        // An image that stands on it already will not be stored again, so nobody else syncs it.
+        let awaited = self.store.database().read("find layer", |c| Ok(is_awaited(c, &record.diff_id)?))?;
+        let boot = if awaited { None } else { boot() };
+        self.make_visible(boot.clone(), |c| {
             match find(c, &record.diff_id)? {
                 Some(there) if store.layer_fs(there.number).is_dir() => return Ok((there.number, there)),
-                Some(lost) => relocate(c, lost.number, record.number)?,
-                None => insert(c, &record)?,
+                _ => match number_of(c, &record.diff_id)? {
+                    Some(lost) => relocate(c, lost, record.number, boot.as_deref())?,
+                    None => insert(c, &record, boot.as_deref())?,
+                },
             }
             Ok((record.number, record))
         })
@@ -103,9 +110,16 @@ impl LayerBuild {
 
     /// Brings the tree to the disk, then its row into the database. `record` says which layer counts: this one, or an equal
     /// one that was faster, and then this tree goes.
-    pub(crate) fn make_visible<T>(&mut self, record: impl FnOnce(&Connection) -> Result<(i64, T), Fault>) -> Result<T> {
+    /// With a `boot` the tree is not brought to the disk yet: [`sync`] does it.
+    pub(crate) fn make_visible<T>(
+        &mut self,
+        boot: Option<String>,
+        record: impl FnOnce(&Connection) -> Result<(i64, T), Fault>,
+    ) -> Result<T> {
         let token = self.store.lease()?;
-        knarr_sys::syncfs::syncfs(&self.lock).map_err(|source| Error::Sys { action: "sync layer", source })?;
+        if boot.is_none() {
+            knarr_sys::syncfs::syncfs(&self.lock).map_err(|source| Error::Sys { action: "sync layer", source })?;
+        }
         let (number, stored) = self.store.database().write("add layer", Durability::Normal, |c| {
             let (number, stored) = record(c)?;
             lease::hold_layer(c, &token, number)?;
@@ -135,11 +149,11 @@ fn next_number(connection: &Connection) -> Result<i64, Fault> {
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
 
-fn insert(connection: &Connection, record: &LayerRecord) -> Result<(), Fault> {
+fn insert(connection: &Connection, record: &LayerRecord, boot: Option<&str>) -> Result<(), Fault> {
     connection
         .prepare_cached(
-            "INSERT INTO layers (number, diff_id, blob, tar_bytes, tree_bytes, entries, opaque, stored_ns)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO layers (number, diff_id, blob, tar_bytes, tree_bytes, entries, opaque, stored_ns, boot)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute((
             record.number,
@@ -150,6 +164,7 @@ fn insert(connection: &Connection, record: &LayerRecord) -> Result<(), Fault> {
             record.entries,
             record.opaque_root,
             now_ns(),
+            boot,
         ))?;
     let mut add = connection.prepare_cached("INSERT INTO layer_implied (number, path) VALUES (?1, ?2)")?;
     for path in &record.implied_dirs {
@@ -159,20 +174,69 @@ fn insert(connection: &Connection, record: &LayerRecord) -> Result<(), Fault> {
 }
 
 /// Gives a layer that lost its directory the one it was unpacked into again. Images and containers that stand on it follow.
-pub(crate) fn relocate(connection: &Connection, lost: i64, number: i64) -> rusqlite::Result<()> {
-    connection.prepare_cached("UPDATE layers SET number = ?2 WHERE number = ?1")?.execute((lost, number))?;
+pub(crate) fn relocate(connection: &Connection, lost: i64, number: i64, boot: Option<&str>) -> rusqlite::Result<()> {
+    let sql = "UPDATE layers SET number = ?2, boot = ?3 WHERE number = ?1";
+    connection.prepare_cached(sql)?.execute((lost, number, boot))?;
     // An update does not count up by itself.
     let sql = "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'layers'";
     connection.prepare_cached(sql)?.execute([number])?;
     Ok(())
 }
 
+/// This boot, for rows whose files may not be on the disk yet; `None` where the kernel does not tell.
+pub(crate) fn boot() -> Option<String> {
+    Some(crate::ingest::boot_id()).filter(|id| !id.is_empty())
+}
+
+/// Whether an image stands on the layer.
+fn is_awaited(c: &Connection, diff_id: &DiffId) -> rusqlite::Result<bool> {
+    let mut query = c.prepare_cached("SELECT EXISTS (SELECT 1 FROM image_layers WHERE diff_id = ?1)")?;
+    query.query_row([diff_id.0.as_str()], |row| row.get(0))
+}
+
+/// The number of a layer's row, whether it counts or not.
+fn number_of(c: &Connection, diff_id: &DiffId) -> rusqlite::Result<Option<i64>> {
+    let mut query = c.prepare_cached("SELECT number FROM layers WHERE diff_id = ?1")?;
+    query.query_row([diff_id.0.as_str()], |row| row.get(0)).optional()
+}
+
+/// Brings the files of these layers to the disk, all at once. What comes back goes into the transaction that makes the
+/// image visible ([`mark_synced`]).
+pub(crate) fn sync(store: &Store, numbers: Vec<i64>) -> Result<Vec<i64>> {
+    let waiting: Vec<i64> = store.database().read("find layers", |c| {
+        let mut query = c.prepare_cached("SELECT 1 FROM layers WHERE number = ?1 AND boot IS NOT NULL")?;
+        let mut waiting = Vec::new();
+        for number in numbers {
+            if query.query_row([number], |_| Ok(())).optional()?.is_some() {
+                waiting.push(number);
+            }
+        }
+        Ok(waiting)
+    })?;
+    if !waiting.is_empty() {
+        let path = store.state();
+        let dir = File::open(path).doing("open", path)?;
+        knarr_sys::syncfs::syncfs(&dir).map_err(|source| Error::Sys { action: "sync layers", source })?;
+    }
+    Ok(waiting)
+}
+
+/// Notes that the layers are on the disk.
+pub(crate) fn mark_synced(c: &Connection, numbers: &[i64]) -> Result<(), Fault> {
+    let mut update = c.prepare_cached("UPDATE layers SET boot = NULL WHERE number = ?1")?;
+    for number in numbers {
+        update.execute([number])?;
+    }
+    Ok(())
+}
+
 /// The row of a layer.
 pub(crate) fn find(connection: &Connection, diff_id: &DiffId) -> Result<Option<LayerRecord>, Fault> {
     let mut query = connection.prepare_cached(
-        "SELECT number, diff_id, blob, tar_bytes, tree_bytes, entries, opaque FROM layers WHERE diff_id = ?1",
+        "SELECT number, diff_id, blob, tar_bytes, tree_bytes, entries, opaque FROM layers
+         WHERE diff_id = ?1 AND (boot IS NULL OR boot = ?2)",
     )?;
-    let Some(row) = query.query_row([diff_id.0.as_str()], |row| Ok(from_row(row))).optional()? else {
+    let Some(row) = query.query_row((diff_id.0.as_str(), boot()), |row| Ok(from_row(row))).optional()? else {
         return Ok(None);
     };
     let mut record = row?;

@@ -23,10 +23,13 @@
 #![forbid(unsafe_code)]
 
 mod blob;
+mod budget;
 mod check;
 mod container;
 mod create;
 mod database;
+mod dedup;
+mod document;
 mod error;
 pub mod gc;
 mod gc_apply;
@@ -47,14 +50,18 @@ mod reserve;
 mod salvage;
 mod schema;
 mod snapshot;
+mod spool;
 mod store;
 mod trash;
 mod usage;
 mod volume;
 
 pub use blob::Blob;
+pub use budget::Budget;
 pub use check::{CheckOptions, Finding};
 pub use database::{BUSY_WAIT_S_MAX, Durability};
+pub use dedup::Shared;
+pub use document::{DocumentKind, DocumentRecord};
 pub use error::{Error, Kind, Result};
 pub use gc_apply::Collected;
 pub use image_remove::{ImageRemoval, RemovedImage};

@@ -19,6 +19,15 @@ pub(crate) fn try_lock(file: File, path: &Path) -> Result<Option<File>> {
     }
 }
 
+/// Locks a file that has no name yet, so that nobody can be in the way; `None` where somebody is.
+pub(crate) fn lock_unnamed(file: File, path: &Path) -> Result<Option<File>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error).doing("lock", path),
+    }
+}
+
 /// The file if `path` still leads to it.
 fn still_there(file: File, path: &Path) -> Result<Option<File>> {
     let ours = file.metadata().doing("stat", path)?;

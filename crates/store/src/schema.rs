@@ -5,7 +5,7 @@
 //! Not here: opening and transactions (`database`).
 
 /// Each step brings a database from version `index` to `index + 1`.
-pub(crate) const STEPS: &[&str] = &[FIRST];
+pub(crate) const STEPS: &[&str] = &[FIRST, SECOND];
 
 /// The version this program writes.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
@@ -31,6 +31,9 @@ pub(crate) const TABLES: &[&str] = &[
     "leases",
     "lease_blobs",
     "lease_layers",
+    "documents",
+    "document_blobs",
+    "settings",
 ];
 
 /// Removes what refers to rows that were lost, parents before children.
@@ -47,6 +50,8 @@ pub(crate) const ORPHANS: &[&str] = &[
     "DELETE FROM container_volumes WHERE container NOT IN (SELECT id FROM containers)",
     "DELETE FROM lease_blobs WHERE token NOT IN (SELECT token FROM leases)",
     "DELETE FROM lease_layers WHERE token NOT IN (SELECT token FROM leases)",
+    "DELETE FROM document_blobs WHERE NOT EXISTS
+         (SELECT 1 FROM documents WHERE documents.name = document_blobs.name AND documents.tag = document_blobs.tag)",
 ];
 
 const FIRST: &str = "
@@ -172,4 +177,34 @@ CREATE TABLE lease_layers (
     PRIMARY KEY (token, number)
 ) WITHOUT ROWID;
 CREATE INDEX lease_layers_of ON lease_layers (number);
+";
+
+const SECOND: &str = "
+-- The boot in which a layer was made, until its files are on the disk: after a power cut it counts no more.
+ALTER TABLE layers ADD COLUMN boot TEXT;
+-- When a container was last made of it.
+ALTER TABLE images ADD COLUMN used_ns INTEGER NOT NULL DEFAULT 0;
+
+-- Manifests that are no images of ours: lists of images, and artifacts.
+CREATE TABLE documents (
+    name       TEXT NOT NULL,
+    tag        TEXT NOT NULL,
+    kind       TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    stored_ns  INTEGER NOT NULL,
+    PRIMARY KEY (name, tag)
+) WITHOUT ROWID;
+CREATE TABLE document_blobs (
+    name       TEXT NOT NULL,
+    tag        TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    PRIMARY KEY (name, tag, digest),
+    FOREIGN KEY (name, tag) REFERENCES documents ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE INDEX document_blobs_of ON document_blobs (digest);
+
+CREATE TABLE settings (
+    name       TEXT PRIMARY KEY,
+    value      TEXT NOT NULL
+) WITHOUT ROWID;
 ";

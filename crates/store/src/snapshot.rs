@@ -142,6 +142,7 @@ fn record(c: &Connection, container_id: &str, image: &ImageRecord, lower: &[i64]
     let mut owner = c.prepare_cached("SELECT 1 FROM containers WHERE id = ?1")?;
     let owner = owner.query_row([container_id], |_| Ok(())).optional()?;
     owner.ok_or_else(|| Error::NoSuchContainer(container_id.to_owned()))?;
+    c.prepare_cached("UPDATE images SET used_ns = ?2 WHERE id = ?1")?.execute((image.id.as_str(), now_ns()))?;
     c.prepare_cached("INSERT INTO snapshots (container, created_ns) VALUES (?1, ?2)")?
         .execute((container_id, now_ns()))?;
     let mut add = c.prepare_cached("INSERT INTO snapshot_layers (container, position, number) VALUES (?1, ?2, ?3)")?;

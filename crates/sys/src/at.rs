@@ -50,6 +50,11 @@ pub fn make_link(from_dir: impl AsFd, from: &CStr, dir: impl AsFd, name: &CStr) 
         .call(|| format!("linkat({}, {from:?}, {}, {name:?}, 0)", Fd(&from_dir), Fd(&dir)))
 }
 
+/// Gives `from` the name `to`, in one directory, in the place of what stands there.
+pub fn rename_over(dir: impl AsFd, from: &CStr, to: &CStr) -> Result<()> {
+    rustix::fs::renameat(&dir, from, &dir, to).call(|| format!("renameat({0}, {from:?}, {0}, {to:?})", Fd(&dir)))
+}
+
 /// Removes a name that is no directory; `false` where it is one.
 pub fn remove_file(dir: impl AsFd, name: &CStr) -> Result<bool> {
     match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {

@@ -24,3 +24,25 @@ pub fn unnamed_file(dir: &std::path::Path) -> crate::Result<std::os::fd::OwnedFd
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     rustix::fs::open(dir, flags, Mode::from_raw_mode(0o600)).call(|| format!("open({dir:?}, O_TMPFILE|O_RDWR)"))
 }
+
+/// Gives a file of [`unnamed_file`] the name `path`, which must be free.
+pub fn name_file(file: impl std::os::fd::AsFd, path: &std::path::Path) -> crate::Result<()> {
+    use crate::error::{Call, Fd};
+    use std::os::fd::AsRawFd;
+    let source = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    rustix::fs::linkat(CWD, source, CWD, path, AtFlags::SYMLINK_FOLLOW)
+        .call(|| format!("linkat({}, {path:?}, AT_SYMLINK_FOLLOW)", Fd(file.as_fd())))
+}
+
+/// Gives an open file another name in `dir`, whatever its first one is by now.
+pub fn link_open_file(
+    file: impl std::os::fd::AsFd,
+    dir: impl std::os::fd::AsFd,
+    name: &std::ffi::CStr,
+) -> crate::Result<()> {
+    use crate::error::{Call, Fd};
+    use std::os::fd::AsRawFd;
+    let source = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    rustix::fs::linkat(CWD, source, &dir, name, AtFlags::SYMLINK_FOLLOW)
+        .call(|| format!("linkat({}, {}, {name:?}, AT_SYMLINK_FOLLOW)", Fd(file.as_fd()), Fd(dir.as_fd())))
+}

@@ -1,11 +1,11 @@
 //! `image prune`.
 
-use knarr_engine::image::prune::prune;
+use knarr_engine::system::prune::{Pruned, prune_images};
 
 use super::container_prune::confirmed;
+use super::system_prune::{filtered, report};
 use crate::failure::Failure;
 use crate::output::print;
-use crate::units::size;
 use crate::verb::Verb;
 use crate::world::World;
 
@@ -18,6 +18,9 @@ pub(crate) struct ImagePrune {
     /// Do not ask
     #[arg(long, short = 'f')]
     force: bool,
+    /// Only those that fit (until=24h, label=NAME[=VALUE], label!=NAME[=VALUE])
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
 }
 
 impl Verb for ImagePrune {
@@ -26,16 +29,19 @@ impl Verb for ImagePrune {
     const EXAMPLE: &'static str = "knarr image prune -a -f";
 
     fn run(self, world: &World) -> Result<u8, Failure> {
+        let mut wanted = filtered(&self.filter)?;
+        wanted.all_images = self.all;
         let what =
             if self.all { "images without at least one container associated to them" } else { "dangling images" };
         if !self.force && !confirmed(&format!("This will remove all {what}."))? {
             return Ok(0);
         }
         let context = world.rooted()?;
-        let collected = prune(&context, self.all)?;
-        print(&format!("Total reclaimed space: {}\n", size(collected.bytes, 4)))?;
-        for problem in collected.problems {
-            world.note(&problem.to_string());
+        let mut pruned = Pruned::default();
+        prune_images(&context, &wanted, &mut pruned)?;
+        print(&report(&pruned))?;
+        for problem in &pruned.problems {
+            world.note(problem);
         }
         Ok(0)
     }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use knarr_distribution::{Error, LayerState, Network, Progress, PullOptions, Retry, Source, Timeouts, pull};
-use knarr_layer::{IdMap, IdRange, Limits, UnpackOptions, WhiteoutForm};
+use knarr_layer::{IdMap, IdRange, Limits, Owners, UnpackOptions, WhiteoutForm};
 use knarr_spec::Digest;
 use knarr_store::{ImageRecord, Store, StoreOptions};
 
@@ -52,6 +52,7 @@ pub fn unpack_options() -> UnpackOptions {
         compression: None,
         whiteouts: if is_root() { WhiteoutForm::OverlayTrusted } else { WhiteoutForm::OverlayUser },
         ids: ids(),
+        owners: Owners::Set,
         limits: Limits::default(),
         rootless: !is_root(),
         pipeline: false,

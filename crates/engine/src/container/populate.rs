@@ -8,12 +8,11 @@ use std::io::Seek;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use knarr_layer::{Compression, Limits, PackOptions, UnpackOptions, WhiteoutForm, pack, unpack};
+use knarr_layer::{Compression, Limits, Owners, PackOptions, UnpackOptions, WhiteoutForm, pack, unpack};
 use knarr_store::RootMounts;
-use knarr_sys::mount::MountAttrFlags;
-use knarr_sys::overlay::Overlay;
 use knarr_sys::{Errno, InRoot, Root};
 
+use super::tree;
 use crate::policy::ResolvedMount;
 use crate::{Context, Error, Result};
 
@@ -22,20 +21,8 @@ pub(super) fn new_volumes(context: &Context, mounts: &RootMounts, volumes: &[Res
     if volumes.is_empty() {
         return Ok(());
     }
-    let image = image_root(mounts).map_err(Error::sys("look into the image"))?;
+    let image = tree::view(mounts).map_err(Error::sys("look into the image"))?;
     volumes.iter().try_for_each(|volume| fill(context, &image, volume))
-}
-
-/// The image's merged tree, read-only.
-fn image_root(mounts: &RootMounts) -> knarr_sys::Result<Root> {
-    // Overlayfs wants two layers where it has nothing to write to; one alone needs no overlay.
-    if let [only] = &mounts.lower[..] {
-        return Root::open(&mounts.base.join(only));
-    }
-    let overlay = Overlay { base: &mounts.base, lower: &mounts.lower, upper: None, userxattr: mounts.userxattr };
-    let attributes =
-        MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
-    overlay.mount(attributes).map(Root::from_fd)
 }
 
 fn fill(context: &Context, image: &Root, volume: &ResolvedMount) -> Result<()> {
@@ -56,6 +43,7 @@ fn fill(context: &Context, image: &Root, volume: &ResolvedMount) -> Result<()> {
         compression: Some(Compression::None),
         whiteouts: WhiteoutForm::Apply,
         ids,
+        owners: Owners::Set,
         limits: Limits::default(),
         rootless: context.rootless(),
         pipeline: false,

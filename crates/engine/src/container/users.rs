@@ -25,7 +25,7 @@ pub(super) fn in_layers(mounts: &RootMounts, user: &str, groups: &[String]) -> R
 }
 
 /// Resolves `user` by the files of a mounted root.
-pub(super) fn in_root(root: Root, user: &str, groups: &[String]) -> Result<ResolvedUser> {
+pub(crate) fn in_root(root: Root, user: &str, groups: &[String]) -> Result<ResolvedUser> {
     resolve(&[root], user, groups)
 }
 

@@ -1,8 +1,8 @@
-//! `system df`: what takes how much room.
+//! `system df`: what takes how much room. All lines together are what `du` says of the state directory.
 
-use knarr_store::tree_bytes;
+use knarr_store::{ImageUsage, tree_bytes};
 
-use crate::{Context, Result, container};
+use crate::{Container, Context, ImageRecord, Result, container};
 
 /// One line of the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,8 +17,19 @@ pub struct Usage {
     pub reclaimable_bytes: u64,
 }
 
+/// A volume with what it takes.
+#[derive(Debug, Clone)]
+pub struct VolumeUsage {
+    /// Its name.
+    pub name: String,
+    /// How many containers use it.
+    pub links: usize,
+    /// Bytes.
+    pub bytes: u64,
+}
+
 /// All of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct DiskUsage {
     /// Images; a layer that several share is counted once.
     pub images: Usage,
@@ -26,6 +37,14 @@ pub struct DiskUsage {
     pub containers: Usage,
     /// Volumes.
     pub volumes: Usage,
+    /// The database, unfinished downloads, logs and bundles.
+    pub other: Usage,
+    /// Each image with its bytes and how many containers it has.
+    pub each_image: Vec<(ImageRecord, ImageUsage, usize)>,
+    /// Each container with what it wrote.
+    pub each_container: Vec<(Container, u64)>,
+    /// Each volume.
+    pub each_volume: Vec<VolumeUsage>,
 }
 
 /// Adds it up.
@@ -40,12 +59,26 @@ pub fn disk_usage(context: &Context) -> Result<DiskUsage> {
     let mut usage = DiskUsage { images, ..DiskUsage::default() };
     for container in container::list(context)? {
         let running = container.state.status == knarr_monitor::Status::Running;
-        add(&mut usage.containers, bytes.snapshots.get(&container.record.id).copied(), running);
+        let own = bytes.snapshots.get(&container.record.id).copied();
+        add(&mut usage.containers, own, running);
+        usage.each_container.push((container, own.unwrap_or(0)));
     }
     for volume in context.store.volumes()? {
-        let used = !context.store.volume_users(&volume.name)?.is_empty();
-        add(&mut usage.volumes, bytes.volumes.get(&volume.name).copied(), used);
+        let links = context.store.volume_users(&volume.name)?.len();
+        let own = bytes.volumes.get(&volume.name).copied();
+        add(&mut usage.volumes, own, links > 0);
+        usage.each_volume.push(VolumeUsage { name: volume.name, links, bytes: own.unwrap_or(0) });
     }
+    for image in context.store.images()? {
+        let Some(own) = bytes.images.iter().find(|own| own.id == image.id).cloned() else { continue };
+        let of_it = |(container, _): &&(Container, u64)| container.record.image_id.as_ref() == Some(&image.id);
+        let containers = usage.each_container.iter().filter(of_it).count();
+        usage.each_image.push((image, own, containers));
+    }
+    // What has no record any more, and what the engine keeps of containers, is neither.
+    let strays = bytes.total_bytes() - usage.images.bytes - usage.containers.bytes - usage.volumes.bytes;
+    usage.other.bytes = strays + tree_bytes(&context.paths.state.join("containers"))?;
+    usage.other.reclaimable_bytes = bytes.partial_bytes;
     Ok(usage)
 }
 

@@ -14,5 +14,7 @@ pub fn load(
     platform: Option<&Platform>,
     pulls: &dyn Pulls,
 ) -> Result<Vec<ImageRecord>> {
-    Ok(knarr_distribution::load(&context.store, input, &options(context, platform, pulls)?)?)
+    let images = knarr_distribution::load(&context.store, input, &options(context, platform, pulls)?)?;
+    super::budget::keep(context, &images.iter().collect::<Vec<_>>());
+    Ok(images)
 }

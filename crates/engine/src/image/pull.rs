@@ -1,7 +1,7 @@
 //! `pull`, and what pulls and loads have in common.
 
 use knarr_distribution::{Network, Progress, PullOptions, Silent, Source};
-use knarr_layer::{IdMap, Limits, UnpackOptions, WhiteoutForm};
+use knarr_layer::{IdMap, Limits, Owners, UnpackOptions, WhiteoutForm};
 use knarr_spec::{Platform, Reference};
 use knarr_store::ImageRecord;
 
@@ -35,7 +35,9 @@ impl Pulls for NoPulls {
 /// Fetches one image: from a registry, or from `oci:`, `oci-archive:`, `docker-archive:`.
 pub fn pull(context: &Context, source: &Source, platform: Option<&Platform>, pulls: &dyn Pulls) -> Result<ImageRecord> {
     let options = options(context, platform, pulls)?;
-    Ok(knarr_distribution::pull(&context.store, source, &options)?)
+    let image = knarr_distribution::pull(&context.store, source, &options)?;
+    super::budget::keep(context, &[&image]);
+    Ok(image)
 }
 
 pub(crate) fn options<'p>(
@@ -61,5 +63,13 @@ pub(crate) fn unpack_options(context: &Context) -> UnpackOptions {
         IdMap::identity()
     };
     let whiteouts = if rootless { WhiteoutForm::OverlayUser } else { WhiteoutForm::OverlayTrusted };
-    UnpackOptions { compression: None, whiteouts, ids, limits: Limits::default(), rootless, pipeline: true }
+    UnpackOptions {
+        compression: None,
+        whiteouts,
+        ids,
+        owners: Owners::Set,
+        limits: Limits::default(),
+        rootless,
+        pipeline: true,
+    }
 }

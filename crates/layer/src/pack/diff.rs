@@ -26,7 +26,9 @@ impl<'a> Overlay<'a> {
 }
 
 impl View for Overlay<'_> {
-    const ROOT_ENTRY: bool = false;
+    fn has_root(&self) -> bool {
+        false
+    }
 
     fn whiteouts(&self, dir: &Listing<'_>, names: &mut Vec<Name>) -> Result<(Vec<Vec<u8>>, bool), Error> {
         let opaque = is_opaque(&dir.holder, dir.path)?;
@@ -57,7 +59,7 @@ impl View for Overlay<'_> {
     }
 }
 
-fn is_opaque<F: AsFd>(holder: &Holder<F>, path: &[u8]) -> Result<bool, Error> {
+pub fn is_opaque<F: AsFd>(holder: &Holder<F>, path: &[u8]) -> Result<bool, Error> {
     for attribute in [c"trusted.overlay.opaque", c"user.overlay.opaque"] {
         if holder.get(attribute).map_err(failed(path))?.as_deref() == Some(b"y") {
             return Ok(true);
@@ -67,7 +69,7 @@ fn is_opaque<F: AsFd>(holder: &Holder<F>, path: &[u8]) -> Result<bool, Error> {
 }
 
 /// The names an overlay of `lower` shows in the directory at `path`.
-fn visible_below(lower: &[Root], path: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+pub fn visible_below(lower: &[Root], path: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let mut names: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
     for root in lower {
         let (dir, last) = match find(root, path)? {

@@ -5,20 +5,30 @@
 //! compressors, so `diff_id` is for ever and `digest` is for one build of knarr.
 //! Not here: making sure that nobody changes the tree meanwhile; a file that changes its size is an error.
 
+mod changes;
 mod diff;
 mod header;
 mod sink;
 mod walk;
 
-use std::io::Write;
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 
 use knarr_spec::{DiffId, Digest};
 use knarr_sys::Root;
 
+use self::changes::Chosen;
+pub use self::changes::{Change, changes};
 use self::diff::Overlay;
 use self::sink::Sink;
 use self::walk::{Plain, Walk};
+pub(crate) use self::walk::{joined, too_long};
 use crate::{Compression, Error, IdMap};
+
+/// Bytes copied at once.
+const COPY_BYTES: usize = 256 << 10;
 
 /// How to pack.
 #[derive(Debug, Clone)]
@@ -34,6 +44,14 @@ pub struct PackOptions {
     /// Keep holes as GNU's pax form 1.0. Off by default: a layer then has the same bytes whether its tree lost its holes
     /// on the way or not.
     pub sparse: bool,
+    /// Stands before every name: `dir/`. Not for layers.
+    pub prefix: Vec<u8>,
+    /// Names that a layer would read as whiteouts are names like others. Not for layers.
+    pub any_names: bool,
+    /// Paths that are no entries, with all that stands in them.
+    pub leave_out: BTreeSet<Vec<u8>>,
+    /// Owners are what [`rootless_owner`](crate::rootless_owner) attributes say, where there are any.
+    pub recorded_owners: bool,
 }
 
 impl Default for PackOptions {
@@ -44,6 +62,10 @@ impl Default for PackOptions {
             ids: IdMap::identity(),
             time_max: None,
             sparse: false,
+            prefix: Vec::new(),
+            any_names: false,
+            leave_out: BTreeSet::new(),
+            recorded_owners: false,
         }
     }
 }
@@ -66,8 +88,37 @@ pub struct Packed {
 /// Packs a whole tree, its root directory first.
 pub fn pack(tree: &Root, out: impl Write, options: &PackOptions) -> Result<Packed, Error> {
     let mut sink = Sink::new(out, options)?;
-    let entries = Walk::new(tree, options, Plain, &mut sink).run()?;
+    let entries = Walk::new(tree, options, Plain { root: true }, &mut sink).run()?;
     sink.finish(entries)
+}
+
+/// Packs what a tree holds, with names of any kind: an archive of files and no layer, as `export` writes it.
+pub fn archive(tree: &Root, out: impl Write, options: &PackOptions) -> Result<Packed, Error> {
+    let options = PackOptions { any_names: true, ..options.clone() };
+    let mut sink = Sink::new(out, &options)?;
+    let plain = Plain { root: !options.prefix.is_empty() };
+    let entries = Walk::new(tree, &options, plain, &mut sink).run()?;
+    sink.finish(entries)
+}
+
+/// Copies the tar in `reader`, whichever compressed form it has, in the form `options` ask for; its bytes stay the same.
+pub fn recompress(reader: impl Read, mut out: impl Write, options: &PackOptions) -> Result<Packed, Error> {
+    let mut reader = crate::decompress(reader, None)?;
+    let compression = reader.compression();
+    let mut sink = Sink::new(&mut out, options)?;
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut at = 0;
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return sink.end(0),
+            Ok(got) => {
+                sink.write(&buffer[..got])?;
+                at += got as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(Error::Read { at, compression, source }),
+        }
+    }
 }
 
 /// Packs what an overlay's upper directory changed. With the lower directories (top first, in overlay form) an opaque
@@ -76,5 +127,56 @@ pub fn pack(tree: &Root, out: impl Write, options: &PackOptions) -> Result<Packe
 pub fn diff(upper: &Root, lower: &[Root], out: impl Write, options: &PackOptions) -> Result<Packed, Error> {
     let mut sink = Sink::new(out, options)?;
     let entries = Walk::new(upper, options, Overlay::new(lower), &mut sink).run()?;
+    sink.finish(entries)
+}
+
+/// Packs the paths of `changed` and the directories above them, and whiteouts for those of `removed`. The root directory
+/// itself is an entry where it is in `changed`.
+pub fn pack_chosen(
+    tree: &Root,
+    changed: &BTreeSet<Vec<u8>>,
+    removed: &BTreeSet<Vec<u8>>,
+    out: impl Write,
+    options: &PackOptions,
+) -> Result<Packed, Error> {
+    let mut sink = Sink::new(out, options)?;
+    let entries = Walk::new(tree, options, Chosen::new(changed, removed), &mut sink).run()?;
+    sink.finish(entries)
+}
+
+/// Packs a tree under the name `into`, as a layer that puts it there; with `opaque` nothing of the layers below shows there.
+pub fn pack_into(
+    tree: &Root,
+    into: &[u8],
+    opaque: bool,
+    out: impl Write,
+    options: &PackOptions,
+) -> Result<Packed, Error> {
+    let options = PackOptions { prefix: [into, b"/"].concat(), ..options.clone() };
+    let mut sink = Sink::new(out, &options)?;
+    let plain = Plain { root: true };
+    let entries = Walk::new(tree, &options, plain, &mut sink).opaque(opaque).run()?;
+    sink.finish(entries)
+}
+
+/// A layer that takes one path away.
+pub fn whiteout(path: &[u8], out: impl Write, options: &PackOptions) -> Result<Packed, Error> {
+    let mut sink = Sink::new(out, options)?;
+    let at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    let name = [&path[..at], crate::unpack::WHITEOUT_PREFIX, &path[at..]].concat();
+    sink.write(&header::Header::empty(name).blocks())?;
+    sink.finish(1)
+}
+
+/// Packs what stands under one name of a directory, which is no directory itself, as an archive with one entry.
+pub fn pack_one(
+    tree: &Root,
+    name: &CStr,
+    called: &[u8],
+    out: impl Write,
+    options: &PackOptions,
+) -> Result<Packed, Error> {
+    let mut sink = Sink::new(out, options)?;
+    let entries = Walk::new(tree, options, Plain { root: true }, &mut sink).one(tree.as_fd(), name, called)?;
     sink.finish(entries)
 }

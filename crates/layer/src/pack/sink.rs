@@ -119,6 +119,11 @@ impl<W: Write> Sink<W> {
     /// Ends the tar with two blocks of zeros.
     pub fn finish(mut self, entries: u64) -> Result<Packed, Error> {
         self.write(&[0; 2 * BLOCK_BYTES])?;
+        self.end(entries)
+    }
+
+    /// Ends what was written as it is.
+    pub fn end(self, entries: u64) -> Result<Packed, Error> {
         let Hashed { out: compressor, hasher, bytes: tar_bytes } = self.tar;
         let mut blob = compressor.finish().map_err(Error::Write)?;
         blob.flush().map_err(Error::Write)?;

@@ -16,9 +16,9 @@ use knarr_sys::{InRoot, Root};
 use super::PackOptions;
 use super::header::Header;
 use super::sink::Sink;
-use crate::Error;
 use crate::archive::sparse::Piece;
-use crate::unpack::{WHITEOUT_PREFIX, failed, show};
+use crate::unpack::{OPAQUE_NAME, WHITEOUT_PREFIX, failed, show};
+use crate::{Error, rootless_owner};
 
 /// Directories kept open on the way down; those above are opened again on the way up.
 const OPEN_MAX: usize = 64;
@@ -45,7 +45,7 @@ pub struct Listing<'l> {
 /// What a kind of tree says about its directories.
 pub trait View {
     /// Whether the root directory is an entry.
-    const ROOT_ENTRY: bool;
+    fn has_root(&self) -> bool;
     /// Takes out of `names` what stands for a removal, and returns the whiteouts to write before them; the flag says
     /// whether the directory hides what the layers below have in it.
     fn whiteouts(&self, dir: &Listing<'_>, names: &mut Vec<Name>) -> Result<(Vec<Vec<u8>>, bool), Error>;
@@ -54,10 +54,15 @@ pub trait View {
 }
 
 /// A tree that is what it is.
-pub struct Plain;
+pub struct Plain {
+    /// Whether the root directory is an entry.
+    pub root: bool,
+}
 
 impl View for Plain {
-    const ROOT_ENTRY: bool = true;
+    fn has_root(&self) -> bool {
+        self.root
+    }
 
     fn whiteouts(&self, _: &Listing<'_>, _: &mut Vec<Name>) -> Result<(Vec<Vec<u8>>, bool), Error> {
         Ok((Vec::new(), false))
@@ -86,22 +91,33 @@ pub struct Walk<'a, V, W: Write> {
     /// The first name of every file with several.
     links: HashMap<(u64, u64), Vec<u8>>,
     entries: u64,
+    opaque: bool,
     buffer: Vec<u8>,
 }
 
 impl<'a, V: View, W: Write> Walk<'a, V, W> {
     pub fn new(tree: &'a Root, options: &'a PackOptions, view: V, sink: &'a mut Sink<W>) -> Walk<'a, V, W> {
         let buffer = vec![0; READ_BYTES];
-        Walk { tree, options, view, sink, links: HashMap::new(), entries: 0, buffer }
+        Walk { tree, options, view, sink, links: HashMap::new(), entries: 0, opaque: false, buffer }
+    }
+
+    /// Whether the root directory hides what is below.
+    pub fn opaque(self, opaque: bool) -> Self {
+        Walk { opaque, ..self }
     }
 
     /// Writes everything; returns the number of entries.
     pub fn run(mut self) -> Result<u64, Error> {
         let root = self.open_dir(b"")?;
-        if V::ROOT_ENTRY {
+        if self.view.has_root() {
             let stat = at::fstat(&root).map_err(failed(b""))?;
-            let header = self.header(b"./".to_vec(), b'5', &stat)?;
+            let name = if self.options.prefix.is_empty() { b"./".to_vec() } else { self.options.prefix.clone() };
+            let header = self.header(name, b'5', &stat)?;
             self.entry(header, b"", &Holder::File(root.as_fd()))?;
+        }
+        if self.opaque {
+            self.sink.write(&Header::empty(self.named(OPAQUE_NAME)).blocks())?;
+            self.entries += 1;
         }
         let mut frames = vec![self.list(Vec::new(), root, false)?];
         while let Some(frame) = frames.last_mut() {
@@ -127,9 +143,22 @@ impl<'a, V: View, W: Write> Walk<'a, V, W> {
         Ok(self.entries)
     }
 
+    /// Writes what stands under `name` in `dir` as one entry.
+    pub fn one(mut self, dir: BorrowedFd<'_>, name: &CStr, called: &[u8]) -> Result<u64, Error> {
+        let stat = at::stat(dir, name).map_err(failed(called))?;
+        let stat = stat.ok_or_else(|| unpackable(called, "it is gone"))?;
+        self.write(dir, name, &stat, called)?;
+        Ok(self.entries)
+    }
+
+    /// A path as the archive has it.
+    fn named(&self, path: &[u8]) -> Vec<u8> {
+        [&self.options.prefix, path].concat()
+    }
+
     fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, Error> {
         let in_root = InRoot::parse(OsStr::from_bytes(path));
-        let in_root = in_root.map_err(|_| unpackable(path, "its path is longer than the kernel takes"))?;
+        let in_root = in_root.map_err(|_| too_long(path))?;
         self.tree.open_dir(&in_root).map_err(failed(path))
     }
 
@@ -137,6 +166,9 @@ impl<'a, V: View, W: Write> Walk<'a, V, W> {
     fn list(&mut self, path: Vec<u8>, dir: OwnedFd, hidden_above: bool) -> Result<Frame, Error> {
         let mut names = Vec::new();
         for name in at::names(dir.as_fd()).map_err(failed(&path))? {
+            if !self.options.leave_out.is_empty() && self.options.leave_out.contains(&joined(&path, name.to_bytes())) {
+                continue;
+            }
             let stat = at::stat(&dir, &name).map_err(failed(&joined(&path, name.to_bytes())))?;
             names.extend(stat.map(|stat| Name { name, stat }));
         }
@@ -144,10 +176,11 @@ impl<'a, V: View, W: Write> Walk<'a, V, W> {
         let (mut whiteouts, hides) = self.view.whiteouts(&listing, &mut names)?;
         whiteouts.sort();
         for whiteout in whiteouts {
-            self.sink.write(&Header::empty(joined(&path, &whiteout)).blocks())?;
+            self.sink.write(&Header::empty(self.named(&joined(&path, &whiteout))).blocks())?;
             self.entries += 1;
         }
-        if let Some(name) = names.iter().find(|name| name.name.to_bytes().starts_with(WHITEOUT_PREFIX)) {
+        let is_whiteout = |name: &&Name| name.name.to_bytes().starts_with(WHITEOUT_PREFIX);
+        if let Some(name) = names.iter().find(is_whiteout).filter(|_| !self.options.any_names) {
             let path = joined(&path, name.name.to_bytes());
             return Err(unpackable(&path, "a layer would read its name as a whiteout"));
         }
@@ -160,7 +193,7 @@ impl<'a, V: View, W: Write> Walk<'a, V, W> {
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind == FileType::Directory {
             let fd = at::open_dir(dir, name).map_err(failed(path))?;
-            let header = self.header([path, b"/"].concat(), b'5', stat)?;
+            let header = self.header(self.named(&[path, b"/"].concat()), b'5', stat)?;
             self.entry(header, path, &Holder::File(fd.as_fd()))?;
             return Ok(Some(fd));
         }
@@ -174,7 +207,7 @@ impl<'a, V: View, W: Write> Walk<'a, V, W> {
         if kind == FileType::RegularFile {
             return self.write_file(dir, name, stat, path).map(|()| None);
         }
-        let mut header = self.header(path.to_vec(), flag(kind), stat)?;
+        let mut header = self.header(self.named(path), flag(kind), stat)?;
         if kind == FileType::Symlink {
             header.link = at::read_link(dir, name).map_err(failed(path))?.into_bytes();
         }
@@ -192,7 +225,7 @@ impl<'a, V: View, W: Write> Walk<'a, V, W> {
             self.links.insert(identity, path.to_vec());
             return Ok(false);
         };
-        let header = Header { link: first, ..self.header(path.to_vec(), b'1', stat)? };
+        let header = Header { link: self.named(&first), ..self.header(self.named(path), b'1', stat)? };
         self.sink.write(&header.blocks())?;
         self.entries += 1;
         Ok(true)
@@ -202,7 +235,7 @@ impl<'a, V: View, W: Write> Walk<'a, V, W> {
         // A fifo put here since would block an open without O_NONBLOCK.
         let fd = at::open(dir, name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).map_err(failed(path))?;
         let mut file = File::from(fd);
-        let mut header = self.header(path.to_vec(), b'0', stat)?;
+        let mut header = self.header(self.named(path), b'0', stat)?;
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
         let pieces = match self.options.sparse && has_holes(stat) {
             true => pieces(&file, bytes, path)?,
@@ -244,6 +277,11 @@ impl<'a, V: View, W: Write> Walk<'a, V, W> {
                 return Err(unpackable(path, "a pax record cannot hold an attribute with = in its name"));
             }
             if let Some(value) = holder.get(attribute).map_err(failed(path))? {
+                if self.options.recorded_owners && attribute.as_c_str() == rootless_owner::ATTRIBUTE {
+                    let (uid, gid) = rootless_owner::decode(&value).unwrap_or_default();
+                    (header.uid, header.gid) = (uid.unwrap_or(header.uid), gid.unwrap_or(header.gid));
+                    continue;
+                }
                 header.records.insert([b"SCHILY.xattr.", attribute.to_bytes()].concat(), value);
             }
         }
@@ -337,6 +375,11 @@ fn sparse_map(header: &mut Header, pieces: &[Piece], bytes: u64) -> Vec<u8> {
 /// The path of a name in a directory.
 pub fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
+}
+
+/// An error of a path no system call takes.
+pub fn too_long(path: &[u8]) -> Error {
+    unpackable(path, "its path is longer than the kernel takes")
 }
 
 /// An error of what no layer can hold.

@@ -9,11 +9,11 @@ use knarr_sys::at::{self, FileType, Mode, OFlags, makedev};
 use knarr_sys::error::Fd;
 use knarr_sys::{Errno, Error as SysError};
 
-use super::UnpackOptions;
 use super::dirs::Dir;
 use super::metadata::Metadata;
 use super::place::{Meaning, Place, show};
 use super::tree::{Tree, failed, refused};
+use super::{UnpackOptions, WhiteoutForm};
 use crate::archive::sparse::Sparse;
 use crate::archive::{Archive, Entry, Kind};
 use crate::{Error, Refusal};
@@ -36,8 +36,9 @@ impl Unpacker<'_, '_, '_> {
         while let Some(entry) = self.archive.next()? {
             let refuse = |refusal| refused(&entry.name, refusal);
             let place = Place::of(&entry.name).map_err(refuse)?;
-            match place.meaning().map_err(refuse)? {
-                Meaning::Itself if is_overlay_whiteout(&entry) => self.tree.whiteout(&place)?,
+            let literal = self.options.whiteouts == WhiteoutForm::Literal;
+            match if literal { Meaning::Itself } else { place.meaning().map_err(refuse)? } {
+                Meaning::Itself if !literal && is_overlay_whiteout(&entry) => self.tree.whiteout(&place)?,
                 Meaning::Itself => self.make(&entry, &place)?,
                 Meaning::Whiteout(hidden) => self.tree.whiteout(&hidden)?,
                 Meaning::Opaque => self.tree.opaque(place.parent())?,
@@ -59,7 +60,7 @@ impl Unpacker<'_, '_, '_> {
             self.tree.skip(place.path(), DEVICE);
             return Ok(());
         }
-        let metadata = Metadata::of(entry, &self.options.ids, self.options.rootless);
+        let metadata = Metadata::of(entry, self.options);
         let mut metadata = metadata.map_err(|refusal| refused(&entry.name, refusal))?;
         match entry.kind {
             Kind::File => self.make_file(entry, place, &mut metadata)?,

@@ -9,13 +9,14 @@ use knarr_sys::at::{self, FileType, Mode, OFlags, Timespec};
 use knarr_sys::xattr::Holder;
 use knarr_sys::{Errno, Result};
 
+use super::{Owners, UnpackOptions};
 use crate::archive::Entry;
-use crate::{IdMap, Refusal, acl};
+use crate::{IdMap, Refusal, acl, rootless_owner};
 
 /// Metadata as the kernel takes it.
 pub struct Metadata<'e> {
-    pub uid: u32,
-    pub gid: u32,
+    /// `None`: whoever makes it owns it.
+    pub owner: Option<(u32, u32)>,
     pub mode: Mode,
     pub access: Timespec,
     pub modification: Timespec,
@@ -26,10 +27,10 @@ pub struct Metadata<'e> {
 
 impl<'e> Metadata<'e> {
     /// Of an entry, for the ids of this namespace.
-    pub fn of(entry: &'e Entry, ids: &IdMap, rootless: bool) -> std::result::Result<Metadata<'e>, Refusal> {
+    pub fn of(entry: &'e Entry, options: &UnpackOptions) -> std::result::Result<Metadata<'e>, Refusal> {
+        let (ids, rootless) = (&options.ids, options.rootless);
         let mut metadata = Metadata {
-            uid: ids.uid(entry.uid)?,
-            gid: ids.gid(entry.gid)?,
+            owner: owner(entry.uid, entry.gid, options)?,
             mode: Mode::from_raw_mode(entry.mode),
             access: entry.atime.unwrap_or(entry.mtime),
             modification: entry.mtime,
@@ -42,15 +43,19 @@ impl<'e> Metadata<'e> {
         for (name, text) in &entry.acls {
             metadata.add_acl_text(name, text, ids)?;
         }
+        if options.owners == Owners::Record
+            && let Some(value) = rootless_owner::encode(entry.uid, entry.gid)
+        {
+            metadata.attributes.push((rootless_owner::ATTRIBUTE.to_owned(), value.into()));
+        }
         Ok(metadata)
     }
 
     /// Root's own, with the epoch for its time: of directories no entry describes.
-    pub fn implied(ids: &IdMap) -> std::result::Result<Metadata<'static>, Refusal> {
+    pub fn implied(options: &UnpackOptions) -> std::result::Result<Metadata<'static>, Refusal> {
         let epoch = Timespec { tv_sec: 0, tv_nsec: 0 };
         Ok(Metadata {
-            uid: ids.uid(0)?,
-            gid: ids.gid(0)?,
+            owner: owner(0, 0, options)?,
             mode: Mode::from_raw_mode(0o755),
             access: epoch,
             modification: epoch,
@@ -85,14 +90,18 @@ impl<'e> Metadata<'e> {
 
     /// Sets everything but the times on an open file or directory.
     pub fn set_on_file(&mut self, fd: BorrowedFd<'_>) -> Result<()> {
-        at::fchown(fd, self.uid, self.gid)?;
+        if let Some((uid, gid)) = self.owner {
+            at::fchown(fd, uid, gid)?;
+        }
         self.set_attributes(&Holder::File(fd))?;
         at::fchmod(fd, self.mode)
     }
 
     /// Sets everything on a link, which has no mode of its own.
     pub fn set_on_link(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
-        at::chown(dir, name, self.uid, self.gid)?;
+        if let Some((uid, gid)) = self.owner {
+            at::chown(dir, name, uid, gid)?;
+        }
         self.set_attributes(&Holder::Name(dir, name.to_owned()))?;
         at::set_times(dir, name, self.access, self.modification)
     }
@@ -103,7 +112,9 @@ impl<'e> Metadata<'e> {
         if FileType::from_raw_mode(at::fstat(&handle)?.st_mode) != kind {
             return Err(knarr_sys::Error::new(format!("mknodat(…, {name:?}) /* replaced at once */"), Errno::STALE));
         }
-        at::chown(dir, name, self.uid, self.gid)?;
+        if let Some((uid, gid)) = self.owner {
+            at::chown(dir, name, uid, gid)?;
+        }
         self.set_attributes(&Holder::Name(dir, name.to_owned()))?;
         at::chmod_handle(handle.as_fd(), self.mode)?;
         at::set_times(dir, name, self.access, self.modification)
@@ -121,6 +132,15 @@ impl<'e> Metadata<'e> {
             }
         }
         Ok(())
+    }
+}
+
+/// Who owns an entry here, where that is to be set.
+fn owner(uid: u64, gid: u64, options: &UnpackOptions) -> std::result::Result<Option<(u32, u32)>, Refusal> {
+    match options.owners {
+        Owners::Set => Ok(Some((options.ids.uid(uid)?, options.ids.gid(gid)?))),
+        Owners::Give(uid, gid) => Ok(Some((uid, gid))),
+        Owners::Leave | Owners::Record => Ok(None),
     }
 }
 

@@ -36,6 +36,21 @@ pub enum WhiteoutForm {
     OverlayUser,
     /// What they hide is removed: the layer goes onto an existing tree.
     Apply,
+    /// There are none: a name is a name. For archives that are no layers, as `cp` has them.
+    Literal,
+}
+
+/// What becomes of the owners an archive names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// They own what is made.
+    Set,
+    /// Whoever unpacks owns everything.
+    Leave,
+    /// Whoever unpacks owns everything, and an attribute says who should ([`rootless_owner`](crate::rootless_owner)).
+    Record,
+    /// This user and group own everything.
+    Give(u32, u32),
 }
 
 /// How to unpack.
@@ -47,6 +62,8 @@ pub struct UnpackOptions {
     pub whiteouts: WhiteoutForm,
     /// The owners there are.
     pub ids: IdMap,
+    /// What becomes of owners.
+    pub owners: Owners,
     /// What the layer may cost.
     pub limits: Limits,
     /// Whether we are root of a user namespace only: device nodes and `trusted.*` attributes are then left out and
@@ -97,7 +114,7 @@ pub fn unpack(reader: impl Read + Send, into: &Root, options: &UnpackOptions) ->
 }
 
 fn unpack_stream(mut stream: Stream<'_>, into: &Root, options: &UnpackOptions) -> Result<Unpacked, Error> {
-    let tree = Tree::new(into, options.whiteouts, &options.ids)?;
+    let tree = Tree::new(into, options)?;
     let archive = Archive::new(&mut stream, &options.limits);
     let mut unpacker = Unpacker { tree, archive, options, tree_bytes: 0 };
     unpacker.run()?;

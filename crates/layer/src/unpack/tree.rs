@@ -17,8 +17,8 @@ use super::dirs::{Dir, Dirs};
 use super::metadata::Metadata;
 use super::place::{Place, show};
 use super::remove::remove_tree;
-use super::{Skipped, WhiteoutForm};
-use crate::{Error, IdMap, Refusal};
+use super::{Skipped, UnpackOptions, WhiteoutForm};
+use crate::{Error, Refusal};
 
 /// Mode while an entry is being made: nobody else's business.
 pub const PRIVATE_DIR: Mode = Mode::from_bits_retain(0o700);
@@ -33,8 +33,7 @@ struct Times {
 /// A tree under construction.
 pub struct Tree<'a> {
     root: &'a Root,
-    pub whiteouts: WhiteoutForm,
-    ids: &'a IdMap,
+    options: &'a UnpackOptions,
     dirs: Dirs,
     times: BTreeMap<Vec<u8>, Times>,
     /// Directories made for entries below them, until an entry describes them.
@@ -67,11 +66,10 @@ pub fn is_dir(stat: &Stat) -> bool {
 }
 
 impl<'a> Tree<'a> {
-    pub fn new(root: &'a Root, whiteouts: WhiteoutForm, ids: &'a IdMap) -> Result<Tree<'a>, Error> {
+    pub fn new(root: &'a Root, options: &'a UnpackOptions) -> Result<Tree<'a>, Error> {
         let mut tree = Tree {
             root,
-            whiteouts,
-            ids,
+            options,
             dirs: Dirs::default(),
             times: BTreeMap::new(),
             implied: BTreeSet::new(),
@@ -88,7 +86,7 @@ impl<'a> Tree<'a> {
     }
 
     pub fn in_overlay_form(&self) -> bool {
-        self.whiteouts != WhiteoutForm::Apply
+        matches!(self.options.whiteouts, WhiteoutForm::OverlayTrusted | WhiteoutForm::OverlayUser)
     }
 
     /// The directory an entry stands in.
@@ -190,7 +188,7 @@ impl<'a> Tree<'a> {
     }
 
     fn imply(&mut self, path: &[u8], dir: &Dir) -> Result<(), Error> {
-        let mut metadata = Metadata::implied(self.ids).map_err(|refusal| refused(path, refusal))?;
+        let mut metadata = Metadata::implied(self.options).map_err(|refusal| refused(path, refusal))?;
         metadata.set_on_file(dir.as_fd()).map_err(failed(path))?;
         self.set_times_later(path, &metadata);
         self.implied.insert(path.to_vec());
@@ -209,6 +207,9 @@ impl<'a> Tree<'a> {
             let fd = at::open_dir(&parent, name).map_err(failed(path))?;
             return Ok(self.dirs.put(path, fd));
         }
+        if self.options.whiteouts == WhiteoutForm::Literal {
+            return Err(refused(path, Refusal::OverNonDirectory));
+        }
         // What stood here hid the directory of the layers below; the new one starts empty.
         self.remove(place)?;
         at::make_dir(&parent, name, PRIVATE_DIR).map_err(failed(path))?;
@@ -225,6 +226,10 @@ impl<'a> Tree<'a> {
         let parent = self.parent(place)?;
         let made = match make(&parent) {
             Err(error) if error.errno == Errno::EXIST => {
+                let here = at::stat(&parent, place.name()).map_err(failed(place.path()))?;
+                if self.options.whiteouts == WhiteoutForm::Literal && here.is_some_and(|stat| is_dir(&stat)) {
+                    return Err(refused(place.path(), Refusal::OverDirectory));
+                }
                 self.remove(place)?;
                 make(&parent)
             }
@@ -253,10 +258,8 @@ impl<'a> Tree<'a> {
     /// Marks a directory so that overlayfs shows nothing of the layers below it.
     pub fn mark_opaque(&mut self, path: &[u8]) -> Result<(), Error> {
         let dir = self.dir(path)?;
-        let attribute = match self.whiteouts {
-            WhiteoutForm::OverlayTrusted => c"trusted.overlay.opaque",
-            WhiteoutForm::OverlayUser | WhiteoutForm::Apply => c"user.overlay.opaque",
-        };
+        let trusted = self.options.whiteouts == WhiteoutForm::OverlayTrusted;
+        let attribute = if trusted { c"trusted.overlay.opaque" } else { c"user.overlay.opaque" };
         Holder::File(dir.as_fd()).set(attribute, b"y").map_err(failed(path))
     }
 

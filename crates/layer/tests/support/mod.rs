@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use knarr_layer::{Error, IdMap, IdRange, Limits, UnpackOptions, Unpacked, WhiteoutForm, unpack};
+use knarr_layer::{Error, IdMap, IdRange, Limits, Owners, UnpackOptions, Unpacked, WhiteoutForm, unpack};
 use knarr_sys::Root;
 use knarr_sys::xattr::Holder;
 
@@ -161,6 +161,7 @@ pub fn options() -> UnpackOptions {
         compression: None,
         whiteouts: if is_root() { WhiteoutForm::OverlayTrusted } else { WhiteoutForm::OverlayUser },
         ids: if is_some_root() { namespace_ids() } else { IdMap { uids: only(uid), gids: only(gid) } },
+        owners: Owners::Set,
         limits: Limits::default(),
         rootless: !is_root(),
         pipeline: false,

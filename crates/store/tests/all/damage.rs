@@ -3,7 +3,7 @@
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
-use knarr_layer::{IdMap, IdRange, Limits, UnpackOptions, WhiteoutForm};
+use knarr_layer::{IdMap, IdRange, Limits, Owners, UnpackOptions, WhiteoutForm};
 use knarr_spec::Digest;
 use knarr_store::{CheckOptions, Durability, Error, Finding, Kind, LayerRecord, Mended, Store, salvage};
 use knarr_sys::credentials;
@@ -17,6 +17,7 @@ fn unpack_options() -> UnpackOptions {
         compression: None,
         whiteouts: WhiteoutForm::OverlayUser,
         ids: ours(),
+        owners: Owners::Set,
         limits: Limits::default(),
         rootless: true,
         pipeline: false,

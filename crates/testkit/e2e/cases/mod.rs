@@ -36,6 +36,7 @@ mod pull;
 mod runtimes;
 mod stdio;
 mod terminal;
+mod transfer;
 mod users;
 
 /// All of them, in the order they run: what everything else rests on first.
@@ -46,6 +47,7 @@ pub fn all() -> &'static [Case] {
             exit_codes::CASES,
             stdio::CASES,
             terminal::CASES,
+            transfer::CASES,
             config::CASES,
             users::CASES,
             isolation::CASES,

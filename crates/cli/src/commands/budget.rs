@@ -1,0 +1,69 @@
+//! `system budget`.
+
+use knarr_engine::image::budget::{get, set};
+use knarr_engine::wanted::parse_size;
+
+use super::system_prune::seconds_of;
+use crate::failure::Failure;
+use crate::output::print;
+use crate::units::{duration, size};
+use crate::verb::Verb;
+use crate::world::World;
+
+/// Show or set what images may take: unused ones go by themselves, the least recently used first.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SystemBudget {
+    /// Bytes that images may take together (20GB); `none` for no limit
+    #[arg(long, value_name = "SIZE")]
+    max_used: Option<String>,
+    /// Bytes that stay free on the file system (5GB); `none` for no limit
+    #[arg(long, value_name = "SIZE")]
+    min_free: Option<String>,
+    /// Time after which an unused image goes (30d); `none` for no limit
+    #[arg(long, value_name = "TIME")]
+    max_age: Option<String>,
+}
+
+impl Verb for SystemBudget {
+    const NAMES: &'static [&'static str] = &["system budget"];
+    const ABOUT: &'static str =
+        "Show or set what images may take: unused ones go by themselves, the least recently used first";
+    const EXAMPLE: &'static str = "knarr system budget --max-used 20GB --max-age 30d";
+
+    fn run(self, world: &World) -> Result<u8, Failure> {
+        let context = world.rooted()?;
+        let mut budget = get(&context)?;
+        let bytes = |text: &str| match text {
+            "none" => Ok(None),
+            text => parse_size("size", text).map(|bytes| u64::try_from(bytes).ok()),
+        };
+        let changes = self.max_used.is_some() || self.min_free.is_some() || self.max_age.is_some();
+        if let Some(text) = &self.max_used {
+            budget.used_bytes_max = bytes(text)?;
+        }
+        if let Some(text) = &self.min_free {
+            budget.free_bytes_min = bytes(text)?;
+        }
+        if let Some(text) = &self.max_age {
+            budget.age_s_max = match text.as_str() {
+                "none" => None,
+                text => {
+                    let seconds = seconds_of(text);
+                    Some(seconds.ok_or_else(|| Failure::usage(format!("{text:?} is no time")).hint("as 30d or 12h"))?)
+                }
+            };
+        }
+        if changes {
+            set(&context, &budget)?;
+            world.notes_of(&context);
+        }
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+        print(&format!(
+            "Max used:  {}\nMin free:  {}\nMax age:   {}\n",
+            or_none(budget.used_bytes_max.map(|bytes| size(bytes, 4))),
+            or_none(budget.free_bytes_min.map(|bytes| size(bytes, 4))),
+            or_none(budget.age_s_max.map(duration)),
+        ))?;
+        Ok(0)
+    }
+}

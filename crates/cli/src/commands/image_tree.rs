@@ -1,0 +1,101 @@
+//! `image tree` and `image mount`.
+
+use knarr_engine::image::tree::{layers, mounts, what_requires};
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::output::print;
+use crate::units::size;
+use crate::verb::Verb;
+use crate::world::World;
+
+/// Digits of a layer's id, as podman shows it.
+const ID_DIGITS: usize = 12;
+
+/// Show the layers of an image.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageTree {
+    /// Images that stand on this one too
+    #[arg(long)]
+    whatrequires: bool,
+    /// Name or id
+    #[arg(value_name = "IMAGE")]
+    image: String,
+}
+
+/// Show what to mount to see an image's files.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageMount {
+    /// json
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Name or id
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+impl Verb for ImageTree {
+    const NAMES: &'static [&'static str] = &["image tree"];
+    const ABOUT: &'static str = "Show the layers of an image";
+    const EXAMPLE: &'static str = "knarr image tree app";
+
+    fn run(self, world: &World) -> Result<u8, Failure> {
+        let context = world.reading()?;
+        let (image, list) = layers(&context, &self.image)?;
+        let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
+        let mut text = format!("Image ID: {}\nTags:     [{}]\n", image.id.short(), names.join(" "));
+        text += &format!("Size:     {}\n", size(image.bytes, 4));
+        text += if list.is_empty() { "No Image Layers\n" } else { "Image Layers\n" };
+        for (at, layer) in list.iter().enumerate() {
+            let branch = if at + 1 < list.len() { "├──" } else { "└──" };
+            let id: String = layer.chain.chars().take(ID_DIGITS).collect();
+            text += &format!("{branch} ID: {id} Size: {:>7}", size(layer.bytes, 4));
+            if !layer.top_of.is_empty() {
+                text += &format!(" Top Layer of: [{}]", layer.top_of.join(" "));
+            }
+            text.push('\n');
+        }
+        if self.whatrequires {
+            for other in what_requires(&context, &image)? {
+                let names: Vec<String> = other.names.iter().map(ToString::to_string).collect();
+                text += &format!("Required by: {} [{}]\n", other.id.short(), names.join(" "));
+            }
+        }
+        print(&text)?;
+        Ok(0)
+    }
+}
+
+impl Verb for ImageMount {
+    const NAMES: &'static [&'static str] = &["image mount"];
+    const ABOUT: &'static str = "Show what to mount to see an image's files";
+    const EXAMPLE: &'static str = "knarr image mount app";
+
+    fn run(self, world: &World) -> Result<u8, Failure> {
+        let context = world.rooted()?;
+        let mut list = Vec::new();
+        for name in &self.images {
+            let mounts = mounts(&context, name)?;
+            let lower: Vec<String> =
+                mounts.lower.iter().map(|layer| mounts.base.join(layer).display().to_string()).collect();
+            let userxattr = if mounts.userxattr { "userxattr," } else { "" };
+            let options = format!("ro,{userxattr}lowerdir={}", lower.join(":"));
+            match self.format.as_deref() {
+                None if lower.len() == 1 => print(&format!("mount --bind -o ro {} DIRECTORY\n", lower[0]))?,
+                None => print(&format!("mount -t overlay overlay -o {options} DIRECTORY\n"))?,
+                Some("json") => {
+                    list.push(json!({"Image": name, "Type": "overlay", "Options": options, "Lower": lower}))
+                }
+                Some(other) => {
+                    return Err(Failure::usage(format!("--format: {other:?} is not supported")).hint("json, or none"));
+                }
+            }
+        }
+        if self.format.is_some() {
+            print(&format!("{}\n", serde_json::Value::from(list)))?;
+        } else {
+            world.note("nothing was mounted: knarr mounts nothing outside of containers");
+        }
+        Ok(0)
+    }
+}
