@@ -1,4 +1,4 @@
-//! The chores of this repository: `cargo xtask setup | test | bench | tidy | golden | dist`.
+//! The chores of this repository: `cargo xtask setup | test | powercut | bench | tidy | golden | dist`.
 //!
 //! Law: depends on serde alone, so that the first `cargo xtask` on a fresh machine starts within seconds; everything heavy
 //! is a program it runs.
@@ -10,6 +10,7 @@ mod cargo;
 mod dist;
 mod end_to_end;
 mod golden;
+mod powercut;
 mod setup;
 mod shell;
 mod tally;
@@ -28,6 +29,7 @@ const USAGE: &str = "cargo xtask CHORE
   setup            install what the tests need (apt-get; says what and why)
   test [FILTER]    unit, golden and end-to-end tests: as root, rootless, and under cgroup v2 in user-mode Linux
        --only unit|root|rootless|uml   one of them (may be repeated)
+  powercut [N]     cut the power of a working store so many times (10), in user-mode Linux
   bench [--fast]   our numbers beside podman's and docker's; a line in bench/history.jsonl
   tidy             check the invariants of ARCHITECTURE.md
   golden           rewrite the golden files from what the code does now
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["setup"] => setup::run(),
         ["test", rest @ ..] => test::run(rest),
+        ["powercut", rest @ ..] => powercut::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["bench-inside", peer, kit, rounds] => bench::inside::run(peer, kit, rounds),
         ["tidy"] => tidy::run(),

@@ -1,6 +1,7 @@
 //! The table of commands, and how the words of a command line lead to one of its lines.
 
 mod alter;
+mod artifact;
 mod attach;
 mod budget;
 mod check;
@@ -25,6 +26,7 @@ mod kill;
 mod layout;
 mod load;
 mod logs;
+mod manifest;
 mod ps;
 mod pull;
 mod rename;
@@ -103,6 +105,23 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
         ],
     ),
     (
+        "Lists and artifacts",
+        &[
+            Entry::of::<manifest::ManifestCreate>(),
+            Entry::of::<manifest::ManifestAdd>(),
+            Entry::of::<manifest::ManifestAnnotate>(),
+            Entry::of::<manifest::ManifestRemove>(),
+            Entry::of::<manifest::ManifestInspect>(),
+            Entry::of::<manifest::ManifestExists>(),
+            Entry::of::<manifest::ManifestRm>(),
+            Entry::of::<artifact::ArtifactAdd>(),
+            Entry::of::<artifact::ArtifactLs>(),
+            Entry::of::<artifact::ArtifactInspect>(),
+            Entry::of::<artifact::ArtifactExtract>(),
+            Entry::of::<artifact::ArtifactRm>(),
+        ],
+    ),
+    (
         "System",
         &[
             Entry::of::<df::Df>(),
@@ -117,7 +136,7 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
 ];
 
 /// Words that only say what the next one is about.
-const NOUNS: [&str; 3] = ["container", "image", "system"];
+const NOUNS: [&str; 5] = ["container", "image", "system", "manifest", "artifact"];
 
 /// The command that `words` begin with, and what follows its name.
 pub(crate) fn find(words: &[OsString]) -> Result<(&'static Entry, &[OsString]), Failure> {

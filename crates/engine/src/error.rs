@@ -276,7 +276,7 @@ fn store_kind(kind: knarr_store::Kind) -> Kind {
 fn image_kind(problem: &crate::image::problem::ImageProblem) -> Kind {
     use crate::image::problem::ImageProblem;
     match problem {
-        ImageProblem::NoTag { .. } => Kind::NotFound,
+        ImageProblem::NoTag { .. } | ImageProblem::NoDocument { .. } => Kind::NotFound,
         ImageProblem::Exists(_) => Kind::Conflict,
         ImageProblem::NoBlob(_) | ImageProblem::Document { .. } => Kind::Damaged,
         ImageProblem::Change { .. } | ImageProblem::Unsupported(_) => Kind::Invalid,

@@ -1,6 +1,7 @@
 //! The verbs of images, one file each.
 
 pub mod alter;
+pub mod artifact;
 pub mod budget;
 pub mod change;
 pub mod compose;
@@ -13,6 +14,7 @@ pub mod import;
 pub mod inspect;
 pub mod list;
 pub mod load;
+pub mod manifest;
 pub mod problem;
 pub mod prune;
 pub mod pull;

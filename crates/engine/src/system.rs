@@ -2,9 +2,11 @@
 
 pub mod prune;
 
-use knarr_store::{CheckOptions, Mended, Salvaged, Store, StoreOptions, salvage};
+use knarr_store::{CheckOptions, Finding, Mended, Salvaged, Store, StoreOptions, salvage};
 
-use crate::image::pull::unpack_options;
+use knarr_distribution::Source;
+
+use crate::image::pull::{Pulls, pull, unpack_options};
 use crate::{Context, Namespace, Paths, Result};
 
 /// What to do.
@@ -35,7 +37,13 @@ impl CheckReport {
 const NOT_MENDED: &str = "not mended";
 
 /// Compares database and disk. With `repair`, a database that SQLite cannot read is rebuilt first: no other command may run meanwhile.
-pub fn check(paths: &Paths, namespace: Namespace, gid_max: u32, wanted: CheckWanted) -> Result<CheckReport> {
+pub fn check(
+    paths: &Paths,
+    namespace: Namespace,
+    gid_max: u32,
+    wanted: CheckWanted,
+    pulls: &dyn Pulls,
+) -> Result<CheckReport> {
     let options = StoreOptions { rootless: namespace != Namespace::Initial };
     let mut report = CheckReport::default();
     let look = || -> knarr_store::Result<_> {
@@ -43,7 +51,7 @@ pub fn check(paths: &Paths, namespace: Namespace, gid_max: u32, wanted: CheckWan
     };
     let mut found = look();
     let unreadable = match &found {
-        Ok(findings) => findings.iter().any(|finding| matches!(finding, knarr_store::Finding::Database(_))),
+        Ok(findings) => findings.iter().any(|finding| matches!(finding, Finding::Database(_))),
         Err(error) => error.kind() == knarr_store::Kind::Damaged,
     };
     if unreadable && wanted.repair {
@@ -57,8 +65,53 @@ pub fn check(paths: &Paths, namespace: Namespace, gid_max: u32, wanted: CheckWan
     }
     let context = Context::open(paths.clone(), namespace, gid_max)?;
     let mended = context.store.repair(findings, &unpack_options(&context));
-    report.findings = mended.into_iter().map(|(finding, mended)| (finding.to_string(), Some(words(mended)))).collect();
+    if mended.iter().any(|(_, mended)| matches!(mended, Mended::PullAgain)) {
+        fetch_again(&context, pulls);
+    }
+    for (finding, mended) in mended {
+        let said = match mended {
+            Mended::PullAgain if is_there(&context, &finding) => "fetched again".to_owned(),
+            other => words(other),
+        };
+        report.findings.push((finding.to_string(), Some(said)));
+    }
     Ok(report)
+}
+
+/// Fetches what images lack by the digests they were once pulled by. What no registry has any more stays forgotten.
+fn fetch_again(context: &Context, pulls: &dyn Pulls) {
+    let findings = context.store.check(&CheckOptions::default()).unwrap_or_default();
+    let lacking: std::collections::BTreeSet<_> = findings
+        .into_iter()
+        .filter_map(|finding| match finding {
+            Finding::ImageLacksBlob { image, .. } | Finding::ImageLacksLayer { image, .. } => Some(image),
+            _ => None,
+        })
+        .collect();
+    for id in lacking {
+        let Ok(Some(image)) = context.store.image(&id) else { continue };
+        let platform = image.config.platform.clone();
+        for name in image.repo_digests {
+            match pull(context, &Source::Registry(name), Some(&platform), pulls) {
+                Ok(_) => break,
+                Err(error) => context.note(error.to_string()),
+            }
+        }
+    }
+}
+
+/// Whether what was found missing is there now.
+fn is_there(context: &Context, finding: &Finding) -> bool {
+    match finding {
+        Finding::BlobMissing(digest)
+        | Finding::BlobSize { digest, .. }
+        | Finding::BlobContent(digest)
+        | Finding::ImageLacksBlob { digest, .. } => context.store.blob(digest).is_ok_and(|blob| blob.is_some()),
+        Finding::LayerMissing { diff_id, .. } | Finding::ImageLacksLayer { diff_id, .. } => {
+            context.store.layer(diff_id).is_ok_and(|layer| layer.is_some())
+        }
+        _ => false,
+    }
 }
 
 fn words(mended: Mended) -> String {

@@ -35,7 +35,7 @@ pub struct Node {
     pub gid: u32,
     /// Bytes of a file; 0 for everything else.
     pub bytes: u64,
-    /// Modification time in nanoseconds; 0 for links, which nobody dates.
+    /// Modification time in nanoseconds.
     pub modified_ns: i128,
     /// Of a device node.
     pub device: u64,
@@ -174,7 +174,7 @@ fn look(dir: BorrowedFd<'_>, name: &CStr, stat: &Stat, path: &[u8]) -> Result<No
 
 fn describe(stat: &Stat, target: Vec<u8>, attributes: String) -> Node {
     let kind = FileType::from_raw_mode(stat.st_mode);
-    let (file, link) = (kind == FileType::RegularFile, kind == FileType::Symlink);
+    let file = kind == FileType::RegularFile;
     let ns = |seconds: i64, nanoseconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     let device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
     Node {
@@ -182,7 +182,7 @@ fn describe(stat: &Stat, target: Vec<u8>, attributes: String) -> Node {
         uid: stat.st_uid,
         gid: stat.st_gid,
         bytes: if file { stat.st_size.cast_unsigned() } else { 0 },
-        modified_ns: if link { 0 } else { ns(stat.st_mtime, stat.st_mtime_nsec as i64) },
+        modified_ns: ns(stat.st_mtime, stat.st_mtime_nsec as i64),
         device: if device { stat.st_rdev } else { 0 },
         target,
         attributes,

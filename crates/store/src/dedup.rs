@@ -97,7 +97,7 @@ impl Store {
                         continue;
                     }
                     let Some((file, stat)) = candidate(&other_root, path, &inode.stat) else { break };
-                    if taken.contains(&stat.st_ino) || stat.st_nlink as u64 + inode.names.len() as u64 > LINKS_MAX {
+                    if taken.contains(&stat.st_ino) || links_after(&stat, inode) > LINKS_MAX {
                         break;
                     }
                     if stat.st_ino == inode.stat.st_ino || !same(root, inode, &file) {
@@ -219,13 +219,23 @@ fn key(stat: &Stat) -> u64 {
     let fields = [
         stat.st_size.cast_unsigned(),
         stat.st_mtime.cast_unsigned(),
-        stat.st_mtime_nsec as u64,
+        number(stat.st_mtime_nsec),
         u64::from(stat.st_mode),
         u64::from(stat.st_uid),
         u64::from(stat.st_gid),
     ];
     let bytes = fields.iter().flat_map(|field| field.to_le_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The kernel's field has another type on other machines.
+fn number(value: impl TryInto<u64>) -> u64 {
+    value.try_into().unwrap_or_default()
+}
+
+/// Names the inode will have.
+fn links_after(stat: &Stat, inode: &Inode) -> u64 {
+    number(stat.st_nlink) + inode.names.len() as u64
 }
 
 /// The file of another layer, if `stat` says it may be the same.

@@ -4,14 +4,18 @@
 //! like every blob.
 
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::{Read, Seek, Write};
 
 use knarr_spec::Digest;
 
 use crate::blob::Blob;
 use crate::error::{Error, IoContext, Result};
+use crate::hash::Hasher;
 use crate::partial::IngestState;
 use crate::store::Store;
+
+/// Bytes copied at once.
+const CHUNK_BYTES: usize = 256 << 10;
 
 impl Store {
     /// A file without a name, on the store's file system, to write a blob into.
@@ -19,6 +23,26 @@ impl Store {
         let dir = self.state();
         let file = knarr_sys::fs::unnamed_file(dir).map_err(|source| Error::Sys { action: "make a blob", source })?;
         Ok(File::from(file))
+    }
+
+    /// Stores all that is left in `reader` under its SHA-256.
+    pub fn put_stream(&self, mut reader: impl Read) -> Result<Blob> {
+        let mut spool = self.spool()?;
+        let mut hasher = Hasher::for_digest(&Digest::sha256_of(b""))?;
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut bytes = 0;
+        loop {
+            let got = match reader.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(got) => got,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).doing("read", self.state()),
+            };
+            hasher.update(&chunk[..got]);
+            spool.write_all(&chunk[..got]).doing("write", self.state())?;
+            bytes += got as u64;
+        }
+        self.keep(spool, &hasher.finish(), bytes)
     }
 
     /// Makes what was written into `spool` the blob `digest` of `bytes` bytes: the digest is its writer's word.

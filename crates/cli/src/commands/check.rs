@@ -5,7 +5,7 @@ use knarr_engine::system::{CheckWanted, check};
 use crate::failure::Failure;
 use crate::output::print;
 use crate::verb::Verb;
-use crate::world::World;
+use crate::world::{CliPulls, World};
 
 /// Look for damage in the store, and mend it.
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,7 @@ impl Verb for Check {
     fn run(self, world: &World) -> Result<u8, Failure> {
         let (paths, namespace, gid_max) = world.enter()?;
         let wanted = CheckWanted { contents: self.contents, repair: self.repair };
-        let report = check(&paths, namespace, gid_max, wanted)?;
+        let report = check(&paths, namespace, gid_max, wanted, &CliPulls::new(true, None))?;
         if let Some(salvaged) = &report.salvaged {
             print(&format!("database rebuilt; the damaged one is {}\n", salvaged.damaged.display()))?;
             for table in &salvaged.incomplete {

@@ -32,16 +32,16 @@ fn open(image: &str) -> Result<(Layout, String), Failure> {
 pub(crate) struct HistoryFlags {
     /// Who did it
     #[arg(long = "history.author", value_name = "NAME")]
-    author: Option<String>,
+    step_author: Option<String>,
     /// A remark
     #[arg(long = "history.comment", value_name = "TEXT")]
-    comment: Option<String>,
+    step_comment: Option<String>,
     /// When, RFC 3339; now without it
     #[arg(long = "history.created", value_name = "TIME")]
-    created: Option<String>,
+    step_created: Option<String>,
     /// How
     #[arg(long = "history.created_by", value_name = "TEXT")]
-    created_by: Option<String>,
+    step_created_by: Option<String>,
     /// Note nothing
     #[arg(long)]
     no_history: bool,
@@ -49,12 +49,12 @@ pub(crate) struct HistoryFlags {
 
 impl HistoryFlags {
     fn step(self, verb: &str) -> Result<Option<History>, Failure> {
-        let created = moment(self.created)?;
+        let created = moment(self.step_created)?;
         let step = History {
             created: Some(created),
-            created_by: Some(self.created_by.unwrap_or_else(|| format!("knarr image {verb}"))),
-            author: self.author,
-            comment: self.comment,
+            created_by: Some(self.step_created_by.unwrap_or_else(|| format!("knarr image {verb}"))),
+            author: self.step_author,
+            comment: self.step_comment,
             empty_layer: false,
         };
         Ok(Some(step).filter(|_| !self.no_history))

@@ -26,6 +26,14 @@ pub enum ImageProblem {
         /// What there is.
         offered: Vec<String>,
     },
+    /// No list or artifact has that name.
+    #[error("no such {kind}: {name}")]
+    NoDocument {
+        /// `manifest`, `artifact`.
+        kind: &'static str,
+        /// As given.
+        name: String,
+    },
     /// Something is there that must not be.
     #[error("{}: is there already", .0.display())]
     Exists(PathBuf),

@@ -27,6 +27,7 @@ mod hostile;
 mod images;
 mod isolation;
 mod layers;
+mod layouts;
 mod lifecycle;
 mod limits;
 mod listings;
@@ -35,6 +36,7 @@ mod mounts;
 mod pull;
 mod runtimes;
 mod stdio;
+mod storm;
 mod terminal;
 mod transfer;
 mod users;
@@ -64,6 +66,8 @@ pub fn all() -> &'static [Case] {
             escape::CASES,
             hostile::CASES,
             crash::CASES,
+            storm::CASES,
+            layouts::CASES,
         ]
         .concat()
     });
