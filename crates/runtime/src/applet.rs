@@ -40,6 +40,7 @@ use std::{
 
 use knarr_sys::{credentials, self_exe};
 
+use crate::host;
 use commands::{Done, Globals, World};
 use failure::Failure;
 
@@ -81,7 +82,11 @@ fn world() -> World {
     World {
         name: name.file_name().map_or("knarr".into(), |name| name.to_string_lossy().into_owned()),
         directory: env::current_dir().unwrap_or_else(|_| "/".into()),
-        root: default_root(variable("XDG_RUNTIME_DIR").map(PathBuf::from).as_deref()),
+        root: default_root(
+            credentials::effective_user() == 0
+                && (!host::in_user_namespace() || variable("USER") == Some("root".into())),
+            variable("XDG_RUNTIME_DIR").map(PathBuf::from).as_deref(),
+        ),
         listen_fds: if meant_for_us { number("LISTEN_FDS").unwrap_or(0) } else { 0 },
         listen_names: variable("LISTEN_FDNAMES").filter(|_| meant_for_us).and_then(|names| names.into_string().ok()),
         session_bus: variable("DBUS_SESSION_BUS_ADDRESS").and_then(|text| text.into_string().ok()),
@@ -90,10 +95,10 @@ fn world() -> World {
     }
 }
 
-/// `/run/knarr/runtime`, or the user's own.
-fn default_root(runtime_directory: Option<&Path>) -> PathBuf {
-    match (credentials::effective_user(), runtime_directory) {
-        (0, _) | (_, None) => "/run/knarr/runtime".into(),
+/// `/run/knarr/runtime`, or the user's own, also where he is root of a user namespace only, as in an engine's; runc's rule.
+fn default_root(root: bool, runtime_directory: Option<&Path>) -> PathBuf {
+    match (root, runtime_directory) {
+        (true, _) | (_, None) => "/run/knarr/runtime".into(),
         (_, Some(directory)) => directory.join("knarr/runtime"),
     }
 }
@@ -122,4 +127,17 @@ fn print(text: &str) {
 fn fail(globals: &Globals, failure: &Failure) -> ExitCode {
     log::error(globals, &failure.text(), &mut |line| eprint!("{line}"));
     ExitCode::from(failure.exit_code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_has_a_directory_of_the_machines_and_users_their_own() {
+        let own = Some(Path::new("/run/user/7"));
+        assert_eq!(default_root(true, own), Path::new("/run/knarr/runtime"));
+        assert_eq!(default_root(false, own), Path::new("/run/user/7/knarr/runtime"));
+        assert_eq!(default_root(false, None), Path::new("/run/knarr/runtime"));
+    }
 }

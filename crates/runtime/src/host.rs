@@ -73,6 +73,11 @@ impl Host {
     }
 }
 
+/// Whether we are in a user namespace that is not the machine's first.
+pub(crate) fn in_user_namespace() -> bool {
+    !maps_everything(&std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default())
+}
+
 /// The first user namespace maps every id to itself.
 fn maps_everything(uid_map: &str) -> bool {
     uid_map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
