@@ -5,6 +5,7 @@
 //! that alternate them; medians and their ratio count. Each run adds a line to `bench/history.jsonl`.
 
 pub mod inside;
+mod registry;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -59,9 +60,10 @@ pub fn run(words: &[&str]) -> Outcome {
     let profile = if words.contains(&"--fast") { cargo::FAST } else { "release" };
     let kit = Kit::stage_with(profile)?;
     let peers = peers();
-    let pairs: &[&str] = if peers.is_some() { &["podman", "docker"] } else { &["nobody"] };
+    let pairs: &[&str] = if peers.is_some() { &["podman", "docker", registry::PEER] } else { &["nobody"] };
+    let wanted = words.iter().copied().find_map(|word| word.strip_prefix("--only="));
     let mut figures = Vec::new();
-    for peer in pairs {
+    for peer in pairs.iter().filter(|peer| wanted.is_none_or(|wanted| wanted == **peer)) {
         figures.extend(measure(&kit, peers.as_deref(), peer)?);
     }
     print(&figures);
@@ -114,10 +116,13 @@ fn print(figures: &[Figure]) {
         let theirs = figures.iter().find(|other| other.what == ours.what && other.tool == ours.beside);
         let peer = theirs.map_or(f64::NAN, |theirs| median(&theirs.samples));
         let promise = PROMISES.iter().find(|(what, peer, _)| *what == ours.what && *peer == ours.beside);
+        let of_registry = registry::PROMISES.iter().find(|(what, _)| *what == ours.what);
+        let promise = promise.map(|(.., share)| share).or(of_registry.map(|(_, share)| share));
         let kept = match (promise, ours.what.as_str()) {
-            (Some((.., share)), _) => verdict(own / peer, *share),
+            (Some(share), _) => verdict(own / peer, *share),
             (None, "version") => verdict(own, VERSION_MS_MAX),
             (None, "supervisor") => verdict(own, SUPERVISOR_KIB_MAX),
+            (None, "registry idle") => verdict(own, registry::IDLE_KIB_MAX),
             _ => String::new(),
         };
         println!("{:<14}{own:>10.2}{peer:>12.2}{:>12}{:>9.3}{kept:>16}", ours.what, ours.beside, own / peer);

@@ -30,7 +30,7 @@ const USAGE: &str = "cargo xtask CHORE
   test [FILTER]    unit, golden and end-to-end tests: as root, rootless, and under cgroup v2 in user-mode Linux
        --only unit|root|rootless|uml   one of them (may be repeated)
   powercut [N]     cut the power of a working store so many times (10), in user-mode Linux
-  bench [--fast]   our numbers beside podman's and docker's; a line in bench/history.jsonl
+  bench [--fast] [--only=PEER]   our numbers beside podman's, docker's and docker-registry's; a line in bench/history.jsonl
   tidy             check the invariants of ARCHITECTURE.md
   golden           rewrite the golden files from what the code does now
   dist             build the release binary and weigh it";

@@ -31,6 +31,7 @@ pub mod registries;
 mod registry;
 pub mod source;
 mod tail;
+mod upstream;
 
 pub use archive::Input;
 pub use auth::{AuthConfig, Credentials};
@@ -41,3 +42,4 @@ pub use progress::{LayerState, Outcome, Progress, Silent};
 pub use pull::{load, pull};
 pub use registries::Registries;
 pub use source::Source;
+pub use upstream::Upstream;

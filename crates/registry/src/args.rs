@@ -8,8 +8,12 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::auth::htpasswd::{self, UserError};
+use crate::check;
 use crate::config::import::{ImportError, import};
+use crate::config::values::Glob;
 use crate::config::{ConfigError, DEFAULT_TOML, Listen, LogFormat, Settings};
+use crate::error::StorageError;
+use crate::export;
 use crate::live::Live;
 use crate::log::Log;
 use crate::server::{self, Registry, ServeError};
@@ -29,6 +33,9 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Serve),
+    Check(Check),
+    Retention(Retention),
+    Static(Static),
     #[command(subcommand)]
     Config(ConfigCommand),
     Htpasswd(Htpasswd),
@@ -85,6 +92,61 @@ struct Serve {
     allow_sparse: bool,
 }
 
+/// Find rotten, lost and unrecorded content
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Reads every blob and compares its digest; compares database, blobs and records.
+Exits with 0 where all is well or was repaired, with 1 where something is wrong.
+--repair needs the directory for itself: what is rotten is moved to damaged/, what is lost is forgotten so that it
+can be pushed again, and a database that is missing or damaged is rebuilt from blobs and records.")]
+struct Check {
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/knarr-registry")]
+    root: PathBuf,
+    /// Mend what can be mended
+    #[arg(long)]
+    repair: bool,
+}
+
+/// Remove the tags and manifests that the rules of the settings do not keep
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A server applies the rules by itself, at each gc.interval; this command does it now, with the directory for itself.
+--dry-run shows what would go, also beside a running server.")]
+struct Retention {
+    /// Settings with [[retention]] rules
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Where everything is kept [default: what the settings say]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Write the content as plain files that any web server can serve
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  knarr registry static ./export
+  python3 -m http.server --directory ./export 5000 &
+  knarr pull 127.0.0.1:5000/team/app:1.0
+
+Clients that need to be told media types in headers get them from nginx with the nginx.conf written beside the content.
+Also beside a running server; what is there already is not written again, and what is gone is not removed.")]
+struct Static {
+    /// Where to
+    #[arg(value_name = "EXPORT_DIR")]
+    to: PathBuf,
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/knarr-registry")]
+    root: PathBuf,
+    /// Only repositories that match
+    #[arg(long, value_name = "PATTERN", default_value = "**", value_parser = Glob::new)]
+    repositories: Glob,
+}
+
 /// Show or check settings
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
@@ -115,6 +177,9 @@ pub fn applet(args: Vec<OsString>) -> ExitCode {
     };
     let outcome = match command {
         Command::Serve(serve) => run(serve),
+        Command::Check(check) => check_root(&check),
+        Command::Retention(retention) => retain(&retention),
+        Command::Static(wanted) => write_static(&wanted),
         Command::Config(ConfigCommand::Default) => {
             print!("{DEFAULT_TOML}");
             Ok(())
@@ -145,6 +210,54 @@ enum AppletError {
     Password(std::io::Error),
     #[error("{0}")]
     User(#[from] UserError),
+    #[error("{0}")]
+    Storage(#[from] StorageError),
+    #[error("{findings} things are not as they must be\nhint: 'knarr registry check --repair' mends them")]
+    Unsound { findings: usize },
+}
+
+fn check_root(check: &Check) -> Result<(), AppletError> {
+    let _lock = check.repair.then(|| server::lock(&check.root)).transpose()?;
+    let report = check::check(&check.root, check.repair)?;
+    for finding in &report.findings {
+        println!("{finding}");
+    }
+    println!("{} blobs, {} bytes: {} findings", report.blobs, report.bytes, report.findings.len());
+    match report.findings.len() {
+        findings if findings > 0 && !check.repair => Err(AppletError::Unsound { findings }),
+        _ => Ok(()),
+    }
+}
+
+fn write_static(wanted: &Static) -> Result<(), AppletError> {
+    let mut settings = Settings::default();
+    settings.storage.root.clone_from(&wanted.root);
+    let registry = Registry::open_beside(settings)?;
+    let done = export::export(&registry, &wanted.repositories, &wanted.to)?;
+    let (repositories, tags, manifests) = (done.repositories, done.tags, done.manifests);
+    println!(
+        "{repositories} repositories, {tags} tags, {manifests} manifests; {} blobs written, {} there already",
+        done.blobs, done.kept
+    );
+    Ok(())
+}
+
+fn retain(retention: &Retention) -> Result<(), AppletError> {
+    let adjust = |settings: &mut Settings| {
+        if let Some(root) = &retention.root {
+            settings.storage.root.clone_from(root);
+        }
+    };
+    let settings = Settings::load(&retention.config, adjust)?;
+    let registry = if retention.dry_run { Registry::open_beside(settings)? } else { Registry::open(settings)? };
+    registry.each_planned(&mut |repository, planned| {
+        planned.iter().for_each(|planned| println!("{repository}{planned}"));
+        Ok(())
+    })?;
+    if !retention.dry_run {
+        registry.apply_retention()?;
+    }
+    Ok(())
 }
 
 fn check(file: &Path) -> Result<(), AppletError> {

@@ -1,8 +1,5 @@
 //! Bodies in and out: bounded memory whatever the size.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
 use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use http_body_util::BodyExt;
@@ -10,6 +7,7 @@ use http_body_util::channel::Channel;
 use serde_json::json;
 use tokio::sync::OwnedMutexGuard;
 
+use crate::blobs::Content;
 use crate::error::{Code, Failure, StorageError};
 use crate::limits::{BODY_STALL_MAX, SEND_CHUNK_BYTES};
 use crate::upload::Session;
@@ -67,6 +65,9 @@ pub async fn receive<S: Sink>(mut body: Body, mut sink: S) -> Result<S, Failure>
                 Ok::<S, Failure>(sink)
             })
             .await?;
+        }
+        if ended {
+            sink.session().rest();
         }
         if let Some(Err(incomplete)) = piece {
             return Err(incomplete.refusal(Code::BlobUploadInvalid));
@@ -127,19 +128,19 @@ async fn next_piece(body: &mut Body) -> Option<Result<Bytes, Incomplete>> {
     }
 }
 
-/// A body that streams `length` bytes of `file` from `start`, reading ahead by a bounded number of chunks.
-pub fn file_body(file: File, start: u64, length: u64) -> Body {
+/// A body that streams `length` bytes of `content` from `start`, reading ahead by a bounded number of chunks.
+pub fn content_body(content: Box<dyn Content>, start: u64, length: u64) -> Body {
     let (mut sender, body) = Channel::<Bytes, std::io::Error>::new(SEND_AHEAD);
     tokio::spawn(async move {
-        let file = std::sync::Arc::new(file);
+        let content: std::sync::Arc<dyn Content> = content.into();
         let mut at = start;
         let end = start + length;
         while at < end {
             let want = usize::try_from(end - at).map_or(SEND_CHUNK_BYTES, |left| left.min(SEND_CHUNK_BYTES));
-            let from = file.clone();
+            let from = content.clone();
             let read = tokio::task::spawn_blocking(move || {
                 let mut buffer = vec![0; want];
-                from.read_exact_at(&mut buffer, at).map(|()| Bytes::from(buffer))
+                from.read_at(&mut buffer, at).map(|()| Bytes::from(buffer))
             });
             match read.await {
                 Ok(Ok(bytes)) => {

@@ -11,12 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Bytes;
 
+use crate::pulls::Clock;
+
 /// A manifest as it is sent.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub digest: String,
     pub media_type: String,
     pub bytes: Bytes,
+    /// Set by each pull.
+    pub pulled: Clock,
 }
 
 /// What is cached, and what it weighs.

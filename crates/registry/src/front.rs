@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use crate::audit::Record;
 use crate::auth::endpoint;
@@ -25,11 +25,14 @@ use crate::handlers::{self, Answer, Query};
 use crate::live::Live;
 use crate::log;
 use crate::metrics::{Held, Kind};
+use crate::mirror;
 use crate::page;
 use crate::peer::{self, Peer};
 use crate::route::{self, Endpoint};
 use crate::server::Registry;
 
+/// Says which upstream a pull was led to.
+const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 /// Bytes of a header of the client's that are written down.
 const SHOWN_BYTES_MAX: usize = 256;
 
@@ -114,7 +117,13 @@ pub async fn answer(registry: Registry, peer: Arc<Peer>, request: Request<Body>)
 
 /// Everything below `/v2`.
 async fn content(registry: &Registry, live: &Live, peer: &Peer, asked: &mut Asked, request: Request<Body>) -> Answered {
-    let endpoint = route::parse(request.uri().path());
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let namespace = query.get("ns").filter(|name| reads && live.settings.mirror.iter().any(|m| m.upstream == **name));
+    let endpoint = route::parse(request.uri().path()).and_then(|endpoint| match namespace {
+        Some(namespace) => mirror::resolve(&live.settings, endpoint, namespace),
+        None => Ok(endpoint),
+    });
     let required = endpoint.as_ref().map_or(Required::Entry, |endpoint| required(request.method(), endpoint));
     asked.is_about(&endpoint, &required, &request);
     let caller = match enter(registry, live, peer, asked, request.headers(), &required).await {
@@ -124,7 +133,13 @@ async fn content(registry: &Registry, live: &Live, peer: &Peer, asked: &mut Aske
     let subject = Some(caller.subject.shown().to_owned());
     let allowed = live.auth.authorize(&caller, &required, asked.mount_from.as_deref(), &asked.base);
     let response = match allowed.and(endpoint) {
-        Ok(endpoint) => handlers::handle(registry.clone(), caller, endpoint, request).await,
+        Ok(endpoint) => {
+            let mut response = handlers::handle(registry.clone(), caller, endpoint, request).await;
+            if let Some(Ok(value)) = namespace.map(HeaderValue::from_str) {
+                response.headers_mut().insert(OCI_NAMESPACE, value);
+            }
+            response
+        }
         Err(failure) => handlers::finish(failure.into_response(), request.method()),
     };
     Answered { response, subject, why: None }

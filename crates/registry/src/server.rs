@@ -1,7 +1,8 @@
 //! The server: one registry shared by all requests, and the clean-up that runs beside them.
 
+use std::fs::{File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::body::Bytes;
@@ -9,22 +10,23 @@ use knarr_spec::Digest;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, Files};
 use crate::cache::{Cache, Entry};
 use crate::config::{ConfigError, Settings};
 use crate::connection;
 use crate::error::StorageError;
 use crate::front::Doors;
-use crate::limits::{BLOB_GRACE, CACHE_BYTES_MAX, GC_INTERVAL, UPLOAD_IDLE_MAX};
+use crate::limits::CACHE_BYTES_MAX;
 use crate::live::{Live, LiveError};
 use crate::log::Log;
-use crate::meta::Meta;
+use crate::metadata::{Metadata, Sqlite};
 use crate::metrics::Metrics;
+use crate::mirror::{self, MirrorError, Mirrors};
+use crate::pulls::Pulls;
+use crate::records::Recorder;
 use crate::route::ManifestReference;
+use crate::upkeep;
 use crate::upload::Uploads;
-
-/// Blobs removed in one step of garbage collection, so that no step holds the database for long.
-const GC_STEP: usize = 100;
 
 /// Why a registry could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,15 @@ pub enum ServeError {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Another process uses the root.
+    #[error("registry: {} is in use by another process", root.display())]
+    InUse {
+        /// The directory named.
+        root: PathBuf,
+    },
+    /// A mirror cannot be set up.
+    #[error("registry: {0}")]
+    Mirror(#[from] MirrorError),
     /// The address could not be listened on.
     #[error("registry: listen on {address}: {source}")]
     Listen {
@@ -62,26 +73,56 @@ struct Inner {
     log: Arc<Log>,
     metrics: Arc<Metrics>,
     doors: Doors,
-    meta: Meta,
-    blobs: Blobs,
+    meta: Box<dyn Metadata>,
+    blobs: Box<dyn Blobs>,
     uploads: Uploads,
+    recorder: Recorder,
+    pulls: Pulls,
+    mirrors: Mirrors,
+    /// Locked while this process uses the root.
+    _lock: Option<File>,
     manifests: Cache<ManifestReference, Entry>,
     small_blobs: Cache<Digest, Bytes>,
 }
 
 impl Registry {
-    /// Opens or makes the registry at `storage.root`.
+    /// Opens or makes the registry at `storage.root`, which is then this process's alone.
     pub fn open(settings: Settings) -> Result<Registry, ServeError> {
+        let lock = lock(&settings.storage.root)?;
+        Registry::open_with(settings, Some(lock))
+    }
+
+    /// Opens the registry beside another process that may use it; to look, not to change.
+    pub fn open_beside(settings: Settings) -> Result<Registry, ServeError> {
+        Registry::open_with(settings, None)
+    }
+
+    fn open_with(settings: Settings, lock: Option<File>) -> Result<Registry, ServeError> {
         let root = settings.storage.root.clone();
         let failed = |error: StorageError| ServeError::Root { root: root.clone(), source: error.into() };
-        let blobs = Blobs::open(root.join("blobs")).map_err(failed)?;
+        let blobs = Box::new(Files::open(&root).map_err(failed)?);
         let uploads = Uploads::open(root.join("uploads")).map_err(failed)?;
-        let meta = Meta::open(&root.join("registry.db")).map_err(failed)?;
+        let meta = Box::new(Sqlite::open(&root.join("registry.db")).map_err(failed)?);
+        let (recorder, pulls, mirrors) = (Recorder::default(), Pulls::default(), Mirrors::new(&settings)?);
         let (manifests, small_blobs) = (Cache::new(CACHE_BYTES_MAX), Cache::new(CACHE_BYTES_MAX));
         let (log, metrics) = (Arc::new(Log::new(settings.log.clone())), Arc::<Metrics>::default());
         let live = RwLock::new(Arc::new(Live::open(settings, &metrics, &log)?));
         let doors = Doors::default();
-        Ok(Registry(Arc::new(Inner { live, log, metrics, doors, meta, blobs, uploads, manifests, small_blobs })))
+        Ok(Registry(Arc::new(Inner {
+            live,
+            log,
+            metrics,
+            doors,
+            meta,
+            blobs,
+            uploads,
+            recorder,
+            pulls,
+            mirrors,
+            _lock: lock,
+            manifests,
+            small_blobs,
+        })))
     }
 
     /// What holds now.
@@ -125,12 +166,24 @@ impl Registry {
         &self.0.log
     }
 
-    pub(crate) fn meta(&self) -> &Meta {
-        &self.0.meta
+    pub(crate) fn meta(&self) -> &dyn Metadata {
+        &*self.0.meta
     }
 
-    pub(crate) fn blobs(&self) -> &Blobs {
-        &self.0.blobs
+    pub(crate) fn blobs(&self) -> &dyn Blobs {
+        &*self.0.blobs
+    }
+
+    pub(crate) fn recorder(&self) -> &Recorder {
+        &self.0.recorder
+    }
+
+    pub(crate) fn mirrors(&self) -> &Mirrors {
+        &self.0.mirrors
+    }
+
+    pub(crate) fn pulls(&self) -> &Pulls {
+        &self.0.pulls
     }
 
     pub(crate) fn uploads(&self) -> &Uploads {
@@ -144,23 +197,18 @@ impl Registry {
     pub(crate) fn small_blobs(&self) -> &Cache<Digest, Bytes> {
         &self.0.small_blobs
     }
+}
 
-    /// One round of garbage collection: blobs no manifest uses and uploads nobody continues. Returns the blobs removed.
-    pub(crate) fn collect_garbage(&self) -> Result<usize, StorageError> {
-        self.uploads().expire(UPLOAD_IDLE_MAX)?;
-        let mut removed = 0;
-        loop {
-            let gone = self.meta().collect(BLOB_GRACE, GC_STEP)?;
-            for digest in &gone {
-                let mut outcome = Ok(());
-                self.meta().if_still_unknown(digest, || outcome = self.blobs().remove(digest))?;
-                outcome?;
-            }
-            removed += gone.len();
-            if gone.len() < GC_STEP {
-                return Ok(removed);
-            }
-        }
+/// Makes sure that no other process uses the root: caches and records are ours alone.
+pub(crate) fn lock(root: &Path) -> Result<File, ServeError> {
+    let failed = |source: std::io::Error| ServeError::Root { root: root.to_owned(), source: source.into() };
+    std::fs::create_dir_all(root).map_err(failed)?;
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).to_owned();
+    let file = options.open(root.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ServeError::InUse { root: root.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 
@@ -178,10 +226,16 @@ pub async fn serve(
     };
     announce(listener.local_addr().map_err(ServeError::Serve)?);
     let metrics = metrics_listener.map(|listener| tokio::spawn(connection::serve_metrics(listener, registry.clone())));
-    let janitor = tokio::spawn(keep_clean(registry.clone()));
+    let janitor = tokio::spawn(upkeep::keep_clean(registry.clone()));
+    let scheduler = tokio::spawn(mirror::keep_synced(registry.clone()));
     let reloader = tokio::spawn(keep_current(registry.clone(), settings));
-    connection::serve(listener, registry, asked_to_end()).await;
+    connection::serve(listener, registry.clone(), asked_to_end()).await;
     janitor.abort();
+    scheduler.abort();
+    let last = registry.clone();
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || last.note_pulls()).await {
+        registry.log().error("the last pulls are not noted", &[("error", &error)]);
+    }
     reloader.abort();
     if let Some(metrics) = metrics {
         metrics.abort();
@@ -191,19 +245,6 @@ pub async fn serve(
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
-}
-
-async fn keep_clean(registry: Registry) {
-    let mut ticks = tokio::time::interval(GC_INTERVAL);
-    loop {
-        ticks.tick().await;
-        let registry = registry.clone();
-        let janitor = registry.clone();
-        // A failed round is tried again at the next tick.
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || janitor.collect_garbage()).await {
-            registry.log().error("garbage collection failed", &[("error", &error)]);
-        }
-    }
 }
 
 async fn keep_current(registry: Registry, settings: impl Fn() -> Result<Settings, ConfigError>) {

@@ -3,9 +3,10 @@
 //! Law: every byte that was acknowledged is in the upload's file, so an upload goes on after the process was killed; the
 //! hash is then computed again from the file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -30,10 +31,13 @@ struct Owner {
 pub struct Session {
     path: PathBuf,
     repository: String,
-    file: File,
+    /// Open while a request writes; an upload that waits for its next chunk holds no descriptor.
+    file: Option<File>,
     offset: u64,
     algorithm: Algorithm,
     hasher: Hasher,
+    /// Held by an upload that has no file of its owner.
+    _busy: Option<Busy>,
 }
 
 /// A session shared between the table and the request that holds it.
@@ -43,12 +47,50 @@ pub type Shared = Arc<AsyncMutex<Session>>;
 pub struct Uploads {
     directory: PathBuf,
     sessions: Mutex<HashMap<String, Shared>>,
+    busy: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+/// Says that somebody uploads to a repository, as long as it lives.
+struct Busy {
+    repository: String,
+    table: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+impl Busy {
+    fn new(table: &Arc<Mutex<HashMap<String, usize>>>, repository: &str) -> Busy {
+        *table.lock().unwrap_or_else(PoisonError::into_inner).entry(repository.to_owned()).or_default() += 1;
+        Busy { repository: repository.to_owned(), table: table.clone() }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = table.get_mut(&self.repository) {
+            *count -= 1;
+            if *count == 0 {
+                table.remove(&self.repository);
+            }
+        }
+    }
 }
 
 impl Uploads {
     pub fn open(directory: PathBuf) -> Result<Uploads, StorageError> {
         std::fs::create_dir_all(&directory).what(|| format!("make {}", directory.display()))?;
-        Ok(Uploads { directory, sessions: Mutex::default() })
+        Ok(Uploads { directory, sessions: Mutex::default(), busy: Arc::default() })
+    }
+
+    /// Repositories somebody uploads to, also after a restart.
+    pub fn busy(&self) -> Result<HashSet<String>, StorageError> {
+        let mut busy: HashSet<String> =
+            self.busy.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        let entries = std::fs::read_dir(&self.directory).what(|| "list uploads".into())?;
+        for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some()) {
+            let owner = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Owner>(&bytes).ok());
+            busy.extend(owner.map(|owner| owner.repository));
+        }
+        Ok(busy)
     }
 
     fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<String, Shared>> {
@@ -69,7 +111,8 @@ impl Uploads {
     /// A session without a name, for a blob that comes in one request.
     pub fn anonymous(&self, repository: &str, algorithm: Algorithm) -> Result<Session, StorageError> {
         let id = random_id().what(|| "draw an upload id".into())?;
-        Session::create(self.path(&id), repository, algorithm)
+        let session = Session::create(self.path(&id), repository, algorithm)?;
+        Ok(Session { _busy: Some(Busy::new(&self.busy, repository)), ..session })
     }
 
     /// The upload `id` of `repository`, also when it was begun before a restart.
@@ -149,15 +192,17 @@ impl Uploads {
 
 impl Session {
     fn create(path: PathBuf, repository: &str, algorithm: Algorithm) -> Result<Session, StorageError> {
-        let file = OpenOptions::new().write(true).create_new(true).open(&path).what(|| "begin an upload".into())?;
+        let file = OpenOptions::new().append(true).create_new(true).open(&path).what(|| "begin an upload".into())?;
         let hasher = Hasher::new(&algorithm).expect("only computable algorithms are accepted");
-        Ok(Session { path, repository: repository.to_owned(), file, offset: 0, algorithm, hasher })
+        let (repository, file) = (repository.to_owned(), Some(file));
+        Ok(Session { path, repository, file, offset: 0, algorithm, hasher, _busy: None })
     }
 
     fn reopen(path: PathBuf, repository: String, algorithm: Algorithm) -> Result<Session, StorageError> {
-        let file = OpenOptions::new().append(true).create(true).open(&path).what(|| "reopen an upload".into())?;
+        OpenOptions::new().append(true).create(true).open(&path).what(|| "reopen an upload".into())?;
+        own(&path)?;
         let (hasher, offset) = hash_file(&path, &algorithm)?;
-        Ok(Session { path, repository, file, offset, algorithm, hasher })
+        Ok(Session { path, repository, file: None, offset, algorithm, hasher, _busy: None })
     }
 
     /// Bytes received so far.
@@ -170,9 +215,22 @@ impl Session {
         &self.path
     }
 
-    /// Appends bytes. After an error the session must not be used: file and hash may differ.
+    /// Closes the file until more is appended.
+    pub fn rest(&mut self) {
+        self.file = None;
+    }
+
+    /// Appends bytes; all of them or, where that fails, none.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        self.file.write_all(bytes).what(|| "write an upload".into())?;
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => OpenOptions::new().append(true).open(&self.path).what(|| "reopen an upload".into())?,
+        };
+        if let Err(error) = file.write_all(bytes) {
+            file.set_len(self.offset).what(|| "take back part of a write".into())?;
+            return Err(error).what(|| "write an upload".into());
+        }
+        self.file = Some(file);
         self.hasher.update(bytes);
         self.offset += bytes.len() as u64;
         Ok(())
@@ -200,6 +258,16 @@ impl Session {
     }
 }
 
+/// A file with a second name had become a blob when the process was killed: the upload goes on in a copy.
+fn own(path: &Path) -> Result<(), StorageError> {
+    let links = std::fs::metadata(path).what(|| "reopen an upload".into())?.nlink();
+    if links == 1 {
+        return Ok(());
+    }
+    let copy = path.with_extension("copy");
+    std::fs::copy(path, &copy).and_then(|_| std::fs::rename(&copy, path)).what(|| "copy an upload".into())
+}
+
 fn hash_file(path: &Path, algorithm: &Algorithm) -> Result<(Hasher, u64), StorageError> {
     let mut hasher = Hasher::new(algorithm).expect("only computable algorithms are accepted");
     let mut file = File::open(path).what(|| "read an upload".into())?;
@@ -219,4 +287,40 @@ fn random_id() -> std::io::Result<String> {
     let mut bytes = [0u8; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_that_became_a_blob_before_a_kill_never_writes_to_the_blob() {
+        let root = tempfile::tempdir().unwrap();
+        let blob = root.path().join("blob");
+        let uploads = || Uploads::open(root.path().join("uploads")).unwrap();
+        let first = uploads();
+        let id = first.begin("a", Algorithm::Sha256).unwrap();
+        first.find("a", &id).unwrap().try_lock().unwrap().append(b"abc").unwrap();
+        std::fs::hard_link(first.path(&id), &blob).unwrap();
+        // The process is killed here; another takes its place.
+        let session = uploads().find("a", &id).unwrap();
+        let mut session = session.try_lock().unwrap();
+        session.append(b"def").unwrap();
+        session.verify(&Digest::sha256_of(b"abcdef")).unwrap();
+        assert_eq!(std::fs::read(blob).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn who_uploads_keeps_the_repository_busy_also_after_a_restart() {
+        let root = tempfile::tempdir().unwrap();
+        let uploads = Uploads::open(root.path().to_owned()).unwrap();
+        let id = uploads.begin("a", Algorithm::Sha256).unwrap();
+        let whole = uploads.anonymous("b", Algorithm::Sha256).unwrap();
+        assert_eq!(uploads.busy().unwrap(), HashSet::from(["a".to_owned(), "b".to_owned()]));
+        drop(whole);
+        let restarted = Uploads::open(root.path().to_owned()).unwrap();
+        assert_eq!(restarted.busy().unwrap(), HashSet::from(["a".to_owned()]));
+        restarted.forget(&id);
+        assert!(restarted.busy().unwrap().is_empty());
+    }
 }

@@ -40,7 +40,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
         ],
     ),
     ("cli", &["spec", "engine", "distribution"]),
-    ("registry", &["spec"]),
+    ("registry", &["spec", "distribution"]),
     ("knarr", &["cli", "monitor", "probe", "registry", "runtime", "sys"]),
     ("testkit", &["spec", "probe"]),
 ];

@@ -3,6 +3,7 @@
 //! Law: what was read is complete and checked; a key nobody knows is refused, with its line. Reading has no effect.
 //! Not here: what each setting does; the doc comment of a field is the reference, `default.toml` shows them all.
 
+pub mod content;
 pub mod import;
 pub mod values;
 
@@ -44,6 +45,16 @@ pub struct Settings {
     pub limits: Limits,
     /// What is accepted as a manifest.
     pub manifests: Manifests,
+    /// What is garbage, and when it goes.
+    pub gc: content::Gc,
+    /// Which tags and manifests go by themselves.
+    pub retention: Vec<content::Retention>,
+    /// Tags that stay what they are.
+    pub immutable: Vec<content::Immutable>,
+    /// How much a repository may hold.
+    pub quota: Vec<content::Quota>,
+    /// Other registries whose content is served and kept here.
+    pub mirror: Vec<content::Mirror>,
     /// What is written to standard error.
     pub log: Log,
     /// The record of who did what.
@@ -330,6 +341,7 @@ impl Settings {
         let differ = [
             ("storage", self.storage != running.storage),
             ("http.listen", self.http.listen != running.http.listen),
+            ("mirror", self.mirror != running.mirror),
             ("metrics.listen", self.metrics.listen != running.metrics.listen),
         ];
         differ.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
@@ -387,7 +399,23 @@ impl Settings {
         for webhook in &self.webhook {
             check(is_url(&webhook.url), "webhook", "url: not an address of the form https://HOST/PATH");
         }
+        problems.extend(content::problems(&self.gc, &self.retention, &self.mirror));
         problems
+    }
+
+    /// The mirror a repository belongs to.
+    pub fn mirror_of(&self, repository: &str) -> Option<&content::Mirror> {
+        self.mirror.iter().find(|mirror| mirror.upstream_name(repository).is_some())
+    }
+
+    /// Whether a tag of a repository stays what it is.
+    pub fn is_immutable(&self, repository: &str, tag: &str) -> bool {
+        self.immutable.iter().any(|rule| rule.repositories.matches(repository) && rule.tags.matches(tag))
+    }
+
+    /// How many bytes a repository may hold; `None` where it may hold any number.
+    pub fn quota_of(&self, repository: &str) -> Option<u64> {
+        self.quota.iter().find(|quota| quota.repositories.matches(repository)).map(|quota| quota.bytes.0)
     }
 }
 

@@ -1,28 +1,46 @@
 //! Blobs: end-2 and end-10.
 
-use std::fs::File;
-use std::io::Read;
-
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use knarr_spec::Digest;
 use serde_json::json;
 
 use super::{Answer, CONTENT_DIGEST, Call, answer};
-use crate::body::{blocking, file_body};
+use crate::blobs::Content as Stored;
+use crate::body::{blocking, content_body};
 use crate::error::{Code, Failure, IoContext};
 use crate::limits::SMALL_BLOB_BYTES_MAX;
+use crate::mirror;
 use crate::server::Registry;
 
 /// Where a blob's bytes come from.
 enum Content {
     Small(Bytes),
-    File(File),
+    Stored(Box<dyn Stored>),
+    /// Still being fetched, whole.
+    Coming(Body),
 }
 
 /// end-2: `GET` and `HEAD /v2/<name>/blobs/<digest>`, with single ranges (RFC 9110 section 14).
 pub async fn get(call: Call, name: String, digest: Digest) -> Answer {
-    let (size, content) = find(&call.registry, name, &digest).await?;
+    let (size, content) = match mirror::want_blob(&call.registry, &name, &digest).await? {
+        Some(fetch) if call.method == Method::HEAD => (fetch.size, Content::Coming(Body::empty())),
+        Some(fetch) if call.headers.contains_key(header::RANGE) => {
+            fetch.stored().await?;
+            find(&call.registry, name, &digest).await?
+        }
+        Some(fetch) => {
+            let size = fetch.size;
+            match fetch.clone().follow().await? {
+                Some(body) => (size, Content::Coming(body)),
+                None => {
+                    fetch.stored().await?;
+                    find(&call.registry, name, &digest).await?
+                }
+            }
+        }
+        None => find(&call.registry, name, &digest).await?,
+    };
     let etag = format!("\"{digest}\"");
     if call.headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes()) {
         return answer(StatusCode::NOT_MODIFIED, &[(header::ETAG, &etag)], Body::empty());
@@ -53,7 +71,8 @@ pub async fn get(call: Call, name: String, digest: Digest) -> Answer {
     let body = match content {
         _ if call.method == Method::HEAD => Body::empty(),
         Content::Small(bytes) => Body::from(bytes.slice(start as usize..(start + length) as usize)),
-        Content::File(file) => file_body(file, start, length),
+        Content::Coming(body) => body,
+        Content::Stored(content) => content_body(content, start, length),
     };
     answer(status, &headers, body)
 }
@@ -69,12 +88,16 @@ async fn find(registry: &Registry, name: String, digest: &Digest) -> Result<(u64
     let load = blocking(move || {
         let epoch = registry.small_blobs().epoch();
         let Some(size) = registry.meta().blob_size(&key.0, &key.1)? else { return Ok(None) };
-        let Some(mut file) = registry.blobs().file(&key.1)? else { return Ok(None) };
-        if size > SMALL_BLOB_BYTES_MAX {
-            return Ok::<_, Failure>(Some((size, Content::File(file))));
+        let Some(content) = registry.blobs().open(&key.1)? else { return Ok(None) };
+        if content.size() != size {
+            let why = format!("blob {}: {} bytes of {size} are left on the disk", key.1, content.size());
+            return Err(Failure::new(Code::Unknown, why));
         }
-        let mut bytes = Vec::with_capacity(size as usize);
-        file.read_to_end(&mut bytes).what(|| format!("read blob {}", key.1))?;
+        if size > SMALL_BLOB_BYTES_MAX {
+            return Ok::<_, Failure>(Some((size, Content::Stored(content))));
+        }
+        let mut bytes = vec![0; size as usize];
+        content.read_at(&mut bytes, 0).what(|| format!("read blob {}", key.1))?;
         let bytes = Bytes::from(bytes);
         registry.small_blobs().insert(key, bytes.clone(), epoch);
         Ok(Some((bytes.len() as u64, Content::Small(bytes))))

@@ -10,7 +10,7 @@ use super::{Answer, Call, answer};
 use crate::body::blocking;
 use crate::error::{Code, Failure};
 use crate::limits::PAGE_ENTRIES_MAX;
-use crate::meta::Referrer;
+use crate::metadata::Referrer;
 
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 
@@ -58,7 +58,8 @@ pub async fn referrers(call: Call, name: String, subject: Digest) -> Answer {
     paged(index, media_type::OCI_INDEX, link, filters)
 }
 
-fn descriptor(referrer: &Referrer) -> Value {
+/// A referrer as an entry of an index.
+pub fn descriptor(referrer: &Referrer) -> Value {
     let mut descriptor = json!({"mediaType": referrer.media_type, "digest": referrer.digest, "size": referrer.size});
     if let Some(artifact_type) = &referrer.artifact_type {
         descriptor["artifactType"] = json!(artifact_type);

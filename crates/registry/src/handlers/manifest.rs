@@ -1,9 +1,7 @@
 //! Manifests: end-3, end-7, end-9.
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderName, StatusCode, header};
-use knarr_spec::Digest;
-use serde_json::json;
+use axum::http::{HeaderName, Method, StatusCode, header};
 
 use super::{Answer, CONTENT_DIGEST, Call, answer};
 use crate::body::{blocking, collect};
@@ -11,6 +9,8 @@ use crate::cache::Entry;
 use crate::error::{Code, Failure};
 use crate::limits::{MANIFEST_BYTES_MAX, TAGS_PER_PUSH_MAX};
 use crate::manifest;
+use crate::metadata::NewManifest;
+use crate::mirror;
 use crate::route::{self, ManifestReference};
 use crate::server::Registry;
 
@@ -20,10 +20,14 @@ const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 /// end-3: the exact bytes that were pushed.
 pub async fn get(call: Call, name: String, reference: ManifestReference) -> Answer {
     let key = (name, reference);
+    mirror::want_manifest(&call.registry, &key).await?;
     let entry = match call.registry.manifests().get(&key) {
         Some(entry) => entry,
         None => load(&call.registry, &key).await?,
     };
+    if call.method == Method::GET {
+        entry.pulled.pulled();
+    }
     let etag = format!("\"{}\"", entry.digest);
     let headers = [
         (header::CONTENT_TYPE, entry.media_type.as_str()),
@@ -41,13 +45,20 @@ async fn load(registry: &Registry, key: &(String, ManifestReference)) -> Result<
     let (reader, (name, reference)) = (registry.clone(), key.clone());
     let stored = blocking(move || reader.meta().manifest(&name, &reference)).await.map_err(Failure::from)?;
     let stored = stored.ok_or_else(|| Failure::manifest_unknown(&key.0, key.1.as_str()))?;
-    let entry = Entry { digest: stored.digest, media_type: stored.media_type, bytes: Bytes::from(stored.bytes) };
+    let (pulled, write) = registry.pulls().watch(&key.0, &key.1);
+    if write {
+        let registry = registry.clone();
+        blocking(move || registry.note_pulls()).await.map_err(Failure::from)?;
+    }
+    let bytes = Bytes::from(stored.bytes);
+    let entry = Entry { digest: stored.digest, media_type: stored.media_type, bytes, pulled };
     registry.manifests().insert(key.clone(), entry.clone(), epoch);
     Ok(entry)
 }
 
 /// end-7a and end-7b: a manifest, by tag, by digest, or by digest with tags beside it.
 pub async fn put(call: Call, name: String, reference: ManifestReference) -> Answer {
+    mirror::check_writable(&call.registry.settings(), &name)?;
     let tags = pushed_tags(&call, &reference)?;
     let content_type = call.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.map(|text| text.split(';').next().unwrap_or(text).trim().to_owned());
@@ -56,18 +67,17 @@ pub async fn put(call: Call, name: String, reference: ManifestReference) -> Answ
     let (digest, subject) = (parsed.digest.clone(), parsed.subject.clone());
     let (registry, to, names) = (call.registry.clone(), name.clone(), tags.clone());
     blocking(move || {
-        let blobs: Vec<&Digest> = parsed.blobs.iter().collect();
-        let missing = registry.meta().missing_blobs(&to, &blobs)?;
-        if !missing.is_empty() && !registry.settings().manifests.sparse {
-            return Err(Failure::new(
-                Code::ManifestBlobUnknown,
-                format!("blobs unknown to {to}: {}", missing.join(", ")),
-            )
-            .with_detail(json!({"name": to, "digests": missing})));
-        }
-        registry.meta().put_manifest(&to, &parsed, &bytes, &names)?;
-        registry.manifests().invalidate(&to);
-        Ok(())
+        let settings = registry.settings();
+        let new = NewManifest {
+            repository: &to,
+            manifest: &parsed,
+            bytes: &bytes,
+            tags: &names,
+            blobs_required: !settings.manifests.sparse,
+            immutable: &|tag| settings.is_immutable(&to, tag),
+            bytes_max: settings.quota_of(&to),
+        };
+        registry.keep_manifest(&new)
     })
     .await?;
     let location = format!("/v2/{name}/manifests/{digest}");
@@ -105,8 +115,12 @@ pub async fn remove(registry: &Registry, name: &str, reference: ManifestReferenc
     let unknown = Failure::manifest_unknown(name, reference.as_str());
     let (registry, name) = (registry.clone(), name.to_owned());
     let removed = blocking(move || {
-        let removed = registry.meta().delete_manifest(&name, &reference)?;
+        let settings = registry.settings();
+        let immutable = |tag: &str| settings.is_immutable(&name, tag);
+        let removed = registry.meta().delete_manifest(&name, &reference, &immutable)?;
+        let removed = removed.map_err(|refusal| refusal.explained(&name))?;
         registry.manifests().invalidate(&name);
+        registry.write_records()?;
         Ok::<bool, Failure>(removed)
     });
     if removed.await? { Ok(()) } else { Err(unknown) }

@@ -10,6 +10,7 @@ use crate::auth::policy::Action;
 use crate::body::{blocking, receive};
 use crate::error::{Code, Failure};
 use crate::manifest::upload_algorithm;
+use crate::mirror;
 use crate::route;
 use crate::server::Registry;
 use crate::upload::Session;
@@ -18,6 +19,7 @@ const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
 /// `POST /v2/<name>/blobs/uploads/`: mounts (end-11), takes a whole blob (end-4b), or begins an upload (end-4a, end-4c).
 pub async fn post(call: Call, name: String) -> Answer {
+    mirror::check_writable(&call.registry.settings(), &name)?;
     if let Some(mount) = call.query.get("mount") {
         let digest = route::digest(mount)?;
         let from = call.query.get("from").map(route::name).transpose()?;
@@ -27,11 +29,7 @@ pub async fn post(call: Call, name: String) -> Answer {
             None => call.caller.may_everywhere(Action::Pull),
         };
         let (registry, to, wanted) = (call.registry.clone(), name.clone(), digest.clone());
-        if readable
-            && blocking(move || registry.meta().mount_blob(&to, &wanted, from.as_deref()))
-                .await
-                .map_err(Failure::from)?
-        {
+        if readable && blocking(move || mounted(&registry, &to, &wanted, from.as_deref())).await? {
             return created(&name, &digest);
         }
     } else if let Some(digest) = call.query.get("digest") {
@@ -52,10 +50,8 @@ pub async fn post(call: Call, name: String) -> Answer {
             }
             Err(failure) => Err(failure),
         };
-        if outcome.is_err() {
-            // A whole blob in one request cannot be resumed: what came of it is of no use.
-            let _ = std::fs::remove_file(path);
-        }
+        // Stored or not: a whole blob in one request cannot be resumed.
+        let _ = std::fs::remove_file(path);
         outcome?;
         return created(&name, &digest);
     }
@@ -107,11 +103,15 @@ async fn find(registry: &Registry, name: &str, id: &str) -> Result<crate::upload
     blocking(move || registry.uploads().find(&name, &id)).await
 }
 
-/// Verifies a complete upload, moves its file in place, then records it.
+/// Verifies a complete upload and keeps it as a blob.
 fn finish(registry: &Registry, name: &str, session: &mut Session, digest: &Digest) -> Result<(), Failure> {
     session.verify(digest)?;
-    registry.blobs().adopt(session.path(), digest)?;
-    Ok(registry.meta().add_blob(name, digest, session.offset())?)
+    registry.keep_blob(name, digest, session.path(), session.offset())
+}
+
+fn mounted(registry: &Registry, to: &str, digest: &Digest, from: Option<&str>) -> Result<bool, Failure> {
+    let bytes_max = registry.settings().quota_of(to);
+    registry.meta().mount_blob(to, digest, from, bytes_max)?.map_err(|refusal| refusal.explained(to))
 }
 
 fn check_offset(call: &Call, name: &str, id: &str, offset: u64) -> Result<(), Failure> {

@@ -346,9 +346,9 @@ fn platform_of(registry: &Registry, repository: &str, config: &Part) -> (Option<
     let read = || {
         let digest: Digest = config.digest.parse().ok()?;
         let size = registry.meta().blob_size(repository, &digest).ok()??;
-        let mut file = registry.blobs().file(&digest).ok()?.filter(|_| size <= CONFIG_BYTES_MAX)?;
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut file, &mut bytes).ok()?;
+        let stored = registry.blobs().open(&digest).ok()?.filter(|_| size <= CONFIG_BYTES_MAX)?;
+        let mut bytes = vec![0; size as usize];
+        stored.read_at(&mut bytes, 0).ok()?;
         Some(content::config(&bytes))
     };
     if config.media_type.contains("config") || config.media_type.contains("container.image") {

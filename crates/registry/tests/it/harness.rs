@@ -19,11 +19,12 @@ pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Names the root of a server process, and where it writes its address.
 const CHILD_ROOT: &str = "KNARR_REGISTRY_TEST_ROOT";
 
-/// A server in this process; ends on drop.
+/// A server in this process; ends with its runtime, on drop.
 pub struct Server {
     pub client: Client,
-    root: TempDir,
-    runtime: Option<Runtime>,
+    runtime: Runtime,
+    pub registry: Registry,
+    pub root: TempDir,
 }
 
 impl Server {
@@ -38,8 +39,8 @@ impl Server {
     pub fn start_in(root: TempDir, adjust: impl FnOnce(&mut Settings)) -> Server {
         let mut settings = settings(root.path());
         adjust(&mut settings);
-        let (runtime, address) = start(settings);
-        Server { client: Client { address }, root, runtime: Some(runtime) }
+        let (runtime, address, registry) = start(settings);
+        Server { client: Client { address }, runtime, registry, root }
     }
 
     /// A server whose settings are `text`, in which `{root}` is its directory; `prepare` may put files there first.
@@ -61,22 +62,11 @@ impl Server {
     }
 
     /// Ends the server and keeps what it stored.
-    pub fn stop(mut self) -> TempDir {
-        self.end();
-        let emptied = tempfile::tempdir().expect("a directory");
-        std::mem::replace(&mut self.root, emptied)
-    }
-
-    fn end(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(wait::patience());
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end();
+    pub fn stop(self) -> TempDir {
+        let Server { client: _, runtime, registry, root } = self;
+        runtime.shutdown_timeout(wait::patience());
+        drop(registry);
+        root
     }
 }
 
@@ -96,14 +86,15 @@ fn settings(root: &Path) -> Settings {
     settings
 }
 
-fn start(settings: Settings) -> (Runtime, String) {
+fn start(settings: Settings) -> (Runtime, String, Registry) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
     let registry = Registry::open(settings.clone()).expect("a registry");
+    let served = registry.clone();
     let (tell, told) = mpsc::channel();
     runtime.spawn(async move {
         let outcome = serve(
-            registry,
+            served,
             move || Ok(settings.clone()),
             move |address| tell.send(address.to_string()).expect("somebody waits"),
         )
@@ -111,7 +102,7 @@ fn start(settings: Settings) -> (Runtime, String) {
         outcome.expect("served");
     });
     let address = told.recv_timeout(wait::patience()).expect("the server listens");
-    (runtime, address)
+    (runtime, address, registry)
 }
 
 /// A server in a process of its own.
@@ -162,7 +153,7 @@ impl Drop for Process {
 #[ignore = "a server for other tests"]
 fn serves_until_it_is_killed() {
     let Some(root) = std::env::var_os(CHILD_ROOT).map(PathBuf::from) else { return };
-    let (_runtime, address) = start(settings(&root));
+    let (_runtime, address, _registry) = start(settings(&root));
     std::fs::write(root.join("test-address"), format!("{address}\n")).expect("told");
     loop {
         std::thread::park();
@@ -224,13 +215,17 @@ impl Client {
 
     /// An image of one layer under `reference`: the digests of manifest, config and layer.
     pub fn push_image(&self, name: &str, reference: &str, content: &str) -> (Digest, Digest, Digest) {
-        let config = self.push_blob(name, format!("{{\"config of\":\"{content}\"}}").as_bytes());
+        let config_text = format!("{{\"config of\":\"{content}\"}}");
+        let config = self.push_blob(name, config_text.as_bytes());
         let layer = self.push_blob(name, content.as_bytes());
-        (self.push_manifest(name, reference, &manifest(&config, &[&layer])), config, layer)
+        let mut document = manifest(&config, &[&layer]);
+        document["config"]["size"] = json!(config_text.len());
+        document["layers"][0]["size"] = json!(content.len());
+        (self.push_manifest(name, reference, &document), config, layer)
     }
 }
 
-/// An image manifest.
+/// An image manifest. Nobody but mirrors looks at the sizes, which are wrong.
 pub fn manifest(config: &Digest, layers: &[&Digest]) -> Value {
     let layers: Vec<Value> = layers.iter().map(|digest| json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest.as_str(), "size": 1})).collect();
     json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": layers,

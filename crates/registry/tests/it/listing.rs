@@ -130,3 +130,19 @@ fn a_page_of_a_million_tags_costs_the_same_at_both_ends() {
     let most = first * 5 + std::time::Duration::from_millis(20);
     assert!(middle < most && end < most, "first {first:?}, middle {middle:?}, last {end:?}");
 }
+
+/// What a client of a registry without referrers does: the manifest by digest, then an index of all under the tag.
+#[test]
+fn referrers_pushed_by_the_old_tag_schema_are_listed_too() {
+    let server = Server::start();
+    let (subject, ..) = server.push_image("a", "v1", "x");
+    server.push_blob("a", b"{}");
+    let document = artifact(&subject, "example/sbom", 1);
+    let digest = server.push_manifest("a", Digest::sha256_of(document.to_string().as_bytes()).as_str(), &document);
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [
+        {"mediaType": OCI_MANIFEST, "digest": digest.as_str(), "size": document.to_string().len(), "artifactType": "example/sbom"}]});
+    server.push_manifest("a", &subject.as_str().replace(':', "-"), &index);
+    let listed = server.json(&format!("/v2/a/referrers/{subject}"));
+    assert_eq!(listed["manifests"].as_array().map(Vec::len), Some(1));
+    assert_eq!(listed["manifests"][0]["digest"], digest.as_str());
+}

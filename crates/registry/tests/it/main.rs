@@ -2,13 +2,18 @@
 
 mod access;
 mod bounds;
+mod check;
 mod clients;
+mod export;
 mod harness;
 mod listing;
 mod manifests;
+mod mirror;
 mod operations;
 mod page;
+mod policy;
 mod pull;
 mod push;
+mod race;
 mod restart;
 mod tls;

@@ -1,0 +1,223 @@
+//! Blobs and records as files.
+//!
+//! ```text
+//! <root>/blobs/<algorithm>/<first two>/<encoded>
+//! <root>/records/<repository>/_manifests/<algorithm>/<encoded>.json
+//! <root>/damaged/<algorithm>-<encoded>
+//! ```
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use knarr_spec::Digest;
+
+use super::{Blobs, Content, Result, Stored};
+use crate::error::IoContext;
+
+/// The directories below a root.
+pub struct Files {
+    blobs: PathBuf,
+    records: PathBuf,
+    damaged: PathBuf,
+    /// Numbers the temporary names of this process.
+    next: AtomicU64,
+}
+
+impl Files {
+    pub fn open(root: &Path) -> Result<Files> {
+        let (blobs, records, damaged) = (root.join("blobs"), root.join("records"), root.join("damaged"));
+        for directory in [&blobs, &records] {
+            make(directory)?;
+        }
+        Ok(Files { blobs, records, damaged, next: AtomicU64::new(0) })
+    }
+
+    /// Parsed digests hold no slash and no dot first, so this cannot leave the directory.
+    fn blob(&self, digest: &Digest) -> PathBuf {
+        let encoded = digest.encoded();
+        self.blobs.join(digest.algorithm().as_str()).join(&encoded[..encoded.len().min(2)]).join(encoded)
+    }
+
+    /// No component of a repository begins with an underscore, so a repository's records are not another's directory.
+    fn record(&self, repository: &str, digest: &Digest) -> PathBuf {
+        let directory = self.records.join(repository).join("_manifests").join(digest.algorithm().as_str());
+        directory.join(format!("{}.json", digest.encoded()))
+    }
+
+    /// A name beside `target` that nobody else uses; digests hold no `~`.
+    fn beside(&self, target: &Path) -> PathBuf {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        target.with_extension(format!("~{}-{number}", std::process::id()))
+    }
+
+    /// Gives `target` the bytes that `write` puts into a new file; others see the old file or the new one.
+    fn replace(&self, target: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+        let parent = target.parent().expect("below a directory of ours");
+        if !parent.is_dir() {
+            make(parent)?;
+        }
+        let new = self.beside(target);
+        let outcome = write(&new).and_then(|()| std::fs::rename(&new, target));
+        if outcome.is_err() {
+            let _ = std::fs::remove_file(&new);
+        }
+        outcome.what(|| format!("write {}", target.display()))
+    }
+}
+
+impl Content for File {
+    fn size(&self) -> u64 {
+        self.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> std::io::Result<()> {
+        self.read_exact_at(buffer, at)
+    }
+}
+
+impl Blobs for Files {
+    fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Content>>> {
+        match File::open(self.blob(digest)) {
+            Ok(file) => Ok(Some(Box::new(file))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).what(|| format!("open blob {digest}")),
+        }
+    }
+
+    fn contains(&self, digest: &Digest) -> Result<bool> {
+        self.blob(digest).try_exists().what(|| format!("look for blob {digest}"))
+    }
+
+    /// The bytes reach the disk before the name does, and the name before this returns.
+    fn put(&self, digest: &Digest, from: &Path) -> Result<()> {
+        let target = self.blob(digest);
+        OpenOptions::new().write(true).open(from).and_then(|file| file.sync_all()).what(|| format!("sync {digest}"))?;
+        // A second name for the same bytes; a copy where the file system knows no second names.
+        let copy = |new: &Path| std::fs::copy(from, new).and_then(|_| File::open(new)?.sync_all());
+        self.replace(&target, |new| std::fs::hard_link(from, new).or_else(|_| copy(new)))?;
+        let parent = target.parent().expect("below the algorithm");
+        sync(parent)
+    }
+
+    /// Not synced: the database has the bytes, and was.
+    fn put_manifest(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        self.replace(&self.blob(digest), |new| std::fs::write(new, bytes))
+    }
+
+    fn remove(&self, digest: &Digest) -> Result<()> {
+        remove(&self.blob(digest))
+    }
+
+    fn set_aside(&self, digest: &Digest) -> Result<()> {
+        make(&self.damaged)?;
+        let to = self.damaged.join(format!("{}-{}", digest.algorithm().as_str(), digest.encoded()));
+        std::fs::rename(self.blob(digest), to).what(|| format!("set {digest} aside"))
+    }
+
+    fn list(&self, visit: &mut dyn FnMut(Stored) -> Result<()>) -> Result<()> {
+        for algorithm in names(&self.blobs)? {
+            for shelf in names(&self.blobs.join(&algorithm))? {
+                let shelf = self.blobs.join(&algorithm).join(shelf);
+                for encoded in names(&shelf)? {
+                    let Ok(digest) = format!("{algorithm}:{encoded}").parse() else { continue };
+                    let Ok(metadata) = std::fs::metadata(shelf.join(&encoded)) else { continue };
+                    let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                    visit(Stored { digest, size: metadata.len(), modified })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put_record(&self, repository: &str, digest: &Digest, text: &[u8]) -> Result<()> {
+        self.replace(&self.record(repository, digest), |new| File::create_new(new)?.write_all(text))
+    }
+
+    fn remove_record(&self, repository: &str, digest: &Digest) -> Result<()> {
+        let path = self.record(repository, digest);
+        remove(&path)?;
+        // Directories that became empty go too; one that is not, or is being filled, stays.
+        for directory in path.ancestors().skip(1).take_while(|directory| *directory != self.records) {
+            if std::fs::remove_dir(directory).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn records(&self, visit: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut directories = vec![self.records.clone()];
+        while let Some(directory) = directories.pop() {
+            for name in names(&directory)? {
+                let path = directory.join(&name);
+                if path.is_dir() {
+                    directories.push(path);
+                } else if name.ends_with(".json") {
+                    visit(&std::fs::read(&path).what(|| format!("read {}", path.display()))?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn make(directory: &Path) -> Result<()> {
+    std::fs::create_dir_all(directory).what(|| format!("make {}", directory.display()))?;
+    // A new algorithm's directory is two levels.
+    directory.ancestors().skip(1).take(2).filter(|parent| parent.is_dir()).try_for_each(sync)
+}
+
+fn sync(directory: &Path) -> Result<()> {
+    File::open(directory).and_then(|file| file.sync_all()).what(|| format!("sync {}", directory.display()))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).what(|| format!("remove {}", path.display())),
+        _ => Ok(()),
+    }
+}
+
+/// Names in a directory; none where it is missing.
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).what(|| format!("list {}", directory.display())),
+    };
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blobs::contract;
+
+    #[test]
+    fn files_keep_the_contract() {
+        let root = tempfile::tempdir().unwrap();
+        contract::check(&Files::open(root.path()).unwrap(), root.path());
+    }
+
+    #[test]
+    fn what_a_write_leaves_behind_when_it_is_cut_off_is_no_blob() {
+        let root = tempfile::tempdir().unwrap();
+        let files = Files::open(root.path()).unwrap();
+        let digest = Digest::sha256_of(b"x");
+        let target = files.blob(&digest);
+        make(target.parent().unwrap()).unwrap();
+        std::fs::write(files.beside(&target), b"x").unwrap();
+        let mut seen = 0;
+        files
+            .list(&mut |_| {
+                seen += 1;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!((seen, files.contains(&digest).unwrap()), (0, false));
+    }
+}

@@ -1,0 +1,51 @@
+//! What every push ends with: bytes in place, then the database, then the record.
+//!
+//! Law: garbage collection runs beside this and never takes what was acknowledged. It removes a file only while no row can
+//! be written and none is there; so once the row is written, a file that is there stays, and one that is not is put again.
+
+use std::path::Path;
+
+use knarr_spec::Digest;
+
+use crate::error::{Code, Failure, StorageError};
+use crate::metadata::NewManifest;
+use crate::server::Registry;
+
+/// How often a blob's file may be taken away between its putting and its row; each time is a garbage collection that
+/// ended in just that moment.
+const TRIES_MAX: usize = 5;
+
+impl Registry {
+    /// Keeps the verified bytes of the file `from` as a blob of `repository`. The file stays.
+    pub(crate) fn keep_blob(&self, repository: &str, digest: &Digest, from: &Path, size: u64) -> Result<(), Failure> {
+        let bytes_max = self.settings().quota_of(repository);
+        for _ in 0..TRIES_MAX {
+            self.blobs().put(digest, from)?;
+            self.meta()
+                .add_blob(repository, digest, size, bytes_max)?
+                .map_err(|refusal| refusal.explained(repository))?;
+            if self.blobs().contains(digest)? {
+                return Ok(());
+            }
+        }
+        Err(Failure::new(Code::Unknown, format!("blob {digest} was taken away {TRIES_MAX} times while it was stored")))
+    }
+
+    /// Keeps a manifest.
+    pub(crate) fn keep_manifest(&self, new: &NewManifest<'_>) -> Result<(), Failure> {
+        self.meta().put_manifest(new)?.map_err(|refusal| refusal.explained(new.repository))?;
+        self.manifests().invalidate(new.repository);
+        Ok(self.write_records()?)
+    }
+
+    /// Writes the records of what changed.
+    pub(crate) fn write_records(&self) -> Result<(), StorageError> {
+        self.recorder().catch_up(self.meta(), self.blobs())
+    }
+
+    /// Writes the pulls since the last time to the database.
+    pub(crate) fn note_pulls(&self) -> Result<(), StorageError> {
+        let pulls = self.pulls().take();
+        if pulls.is_empty() { Ok(()) } else { self.meta().note_pulls(&pulls) }
+    }
+}

@@ -1,0 +1,810 @@
+//! The metadata in one SQLite database.
+//!
+//! Law: a blob file is in place and synced before its row is written, and a row is gone before its file is removed; so the
+//! database never promises what the disk lacks. One connection writes, others read beside it (WAL).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use knarr_spec::Digest;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    Change, Decided, Garbage, ManifestFact, Metadata, NewManifest, Page, Pull, Recorded, Referrer, Refusal, Removal,
+    Result, StoredManifest, Sweep, Swept, TagFact,
+};
+use crate::clock::now;
+use crate::manifest::Parsed;
+use crate::route::ManifestReference;
+
+/// Each entry brings a database from the version of its index to the next.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE repositories(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    CREATE TABLE blobs(id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, stored INTEGER NOT NULL);
+    CREATE TABLE links(repository INTEGER NOT NULL, blob INTEGER NOT NULL, linked INTEGER NOT NULL,
+                       PRIMARY KEY(repository, blob)) WITHOUT ROWID;
+    CREATE INDEX links_by_blob ON links(blob);
+    CREATE TABLE manifests(id INTEGER PRIMARY KEY, repository INTEGER NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL,
+                           bytes BLOB NOT NULL, subject TEXT, artifact_type TEXT, annotations TEXT, pushed INTEGER NOT NULL,
+                           UNIQUE(repository, digest));
+    CREATE INDEX referrers ON manifests(repository, subject, digest) WHERE subject IS NOT NULL;
+    CREATE TABLE uses(manifest INTEGER NOT NULL, digest TEXT NOT NULL, PRIMARY KEY(manifest, digest)) WITHOUT ROWID;
+    CREATE INDEX uses_by_digest ON uses(digest);
+    CREATE TABLE tags(repository INTEGER NOT NULL, name TEXT NOT NULL, manifest INTEGER NOT NULL, moved INTEGER NOT NULL,
+                      PRIMARY KEY(repository, name)) WITHOUT ROWID;
+    CREATE INDEX tags_by_manifest ON tags(manifest);
+", "
+    -- Who uses a blob is asked per repository: the empty config is used by every artifact of every one.
+    CREATE TABLE uses_by_repository(repository INTEGER NOT NULL, digest TEXT NOT NULL, manifest INTEGER NOT NULL,
+                                    PRIMARY KEY(repository, digest, manifest)) WITHOUT ROWID;
+    INSERT INTO uses_by_repository SELECT manifests.repository, uses.digest, uses.manifest FROM uses
+      JOIN manifests ON manifests.id = uses.manifest;
+    DROP TABLE uses;
+    ALTER TABLE uses_by_repository RENAME TO uses;
+    CREATE INDEX uses_by_manifest ON uses(manifest);
+    CREATE INDEX manifests_by_digest ON manifests(digest);
+    ALTER TABLE manifests ADD COLUMN pulled INTEGER;
+    ALTER TABLE tags ADD COLUMN pulled INTEGER;
+    -- Manifests are blobs too, and have records: both are written from here.
+    INSERT INTO blobs(digest, size, stored) SELECT digest, length(bytes), pushed FROM manifests WHERE true
+      ON CONFLICT(digest) DO NOTHING;
+    CREATE TABLE changes(number INTEGER PRIMARY KEY AUTOINCREMENT, repository TEXT NOT NULL, digest TEXT NOT NULL);
+    INSERT INTO changes(repository, digest) SELECT repositories.name, manifests.digest FROM manifests
+      JOIN repositories ON repositories.id = manifests.repository;
+"];
+
+/// Readers kept open; more are opened under load and closed again.
+const READERS_KEPT: usize = 4;
+/// How long a writer waits for another process (`registry check`) that holds the database.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The database.
+pub struct Sqlite {
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+    path: std::path::PathBuf,
+}
+
+impl Sqlite {
+    /// Opens or makes the database at `path`.
+    pub fn open(path: &Path) -> Result<Sqlite> {
+        let mut writer = connect(path)?;
+        migrate(&mut writer)?;
+        Ok(Sqlite { writer: Mutex::new(writer), readers: Mutex::default(), path: path.to_owned() })
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Connection> {
+        self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let pooled = self.readers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+        let mut connection = match pooled {
+            Some(connection) => connection,
+            None => connect(&self.path)?,
+        };
+        // One moment for all that is asked.
+        let transaction = connection.transaction()?;
+        let answer = query(&transaction);
+        transaction.finish()?;
+        let mut readers = self.readers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if readers.len() < READERS_KEPT {
+            readers.push(connection);
+        }
+        Ok(answer?)
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let mut writer = self.writer();
+        let transaction = writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let answer = change(&transaction)?;
+        transaction.commit()?;
+        Ok(answer)
+    }
+
+    /// As `write`; what is refused is rolled back.
+    fn decide<T>(
+        &self,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<std::result::Result<T, Refusal>>,
+    ) -> Decided<T> {
+        let mut writer = self.writer();
+        let transaction = writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let answer = change(&transaction)?;
+        match &answer {
+            Ok(_) => transaction.commit()?,
+            Err(_) => transaction.rollback()?,
+        }
+        Ok(answer)
+    }
+}
+
+impl Metadata for Sqlite {
+    fn blob_size(&self, repository: &str, digest: &Digest) -> Result<Option<u64>> {
+        self.read(|db| shown_size(db, repository, digest))
+    }
+
+    fn add_blob(&self, repository: &str, digest: &Digest, size: u64, bytes_max: Option<u64>) -> Decided<()> {
+        self.decide(|db| {
+            db.prepare_cached(
+                "INSERT INTO blobs(digest, size, stored) VALUES(?1, ?2, ?3)
+                 ON CONFLICT(digest) DO UPDATE SET size = ?2, stored = ?3",
+            )?
+            .execute(params![digest.as_str(), size, now()])?;
+            link(db, repository, digest)?;
+            within(db, repository, bytes_max)
+        })
+    }
+
+    fn mount_blob(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        from: Option<&str>,
+        bytes_max: Option<u64>,
+    ) -> Decided<bool> {
+        self.decide(|db| {
+            let visible = match from {
+                Some(from) => shown_size(db, from, digest)?.is_some(),
+                // A manifest is a blob nobody shows as one.
+                None => db
+                    .prepare_cached(
+                        "SELECT 1 FROM links JOIN blobs ON blobs.id = links.blob WHERE blobs.digest = ?1 LIMIT 1",
+                    )?
+                    .exists([digest.as_str()])?,
+            };
+            if !visible || !link(db, repository, digest)? {
+                return Ok(Ok(false));
+            }
+            Ok(within(db, repository, bytes_max)?.map(|()| true))
+        })
+    }
+
+    fn unlink_blob(&self, repository: &str, digest: &Digest) -> Result<bool> {
+        self.write(|db| {
+            let removed = db
+                .prepare_cached(
+                    "DELETE FROM links WHERE repository = (SELECT id FROM repositories WHERE name = ?1)
+                     AND blob = (SELECT id FROM blobs WHERE digest = ?2)",
+                )?
+                .execute(params![repository, digest.as_str()])?;
+            Ok(removed > 0)
+        })
+    }
+
+    fn manifest(&self, repository: &str, reference: &ManifestReference) -> Result<Option<StoredManifest>> {
+        let by_tag =
+            "SELECT manifests.digest, media_type, bytes FROM manifests JOIN tags ON tags.manifest = manifests.id
+             WHERE tags.repository = (SELECT id FROM repositories WHERE name = ?1) AND tags.name = ?2";
+        let by_digest = "SELECT digest, media_type, bytes FROM manifests
+                         WHERE repository = (SELECT id FROM repositories WHERE name = ?1) AND digest = ?2";
+        let query = match reference {
+            ManifestReference::Tag(_) => by_tag,
+            ManifestReference::Digest(_) => by_digest,
+        };
+        let read =
+            |row: &Row<'_>| Ok(StoredManifest { digest: row.get(0)?, media_type: row.get(1)?, bytes: row.get(2)? });
+        self.read(|db| db.prepare_cached(query)?.query_row(params![repository, reference.as_str()], read).optional())
+    }
+
+    fn put_manifest(&self, new: &NewManifest<'_>) -> Decided<()> {
+        self.decide(|db| {
+            if new.blobs_required {
+                let missing = missing_blobs(db, new.repository, &new.manifest.blobs)?;
+                if !missing.is_empty() {
+                    return Ok(Err(Refusal::MissingBlobs(missing)));
+                }
+            }
+            let repository = repository_id(db, new.repository)?;
+            let digest = new.manifest.digest.as_str();
+            for tag in new.tags {
+                if let Some(old) = tag_target(db, repository, tag)?
+                    && old != digest
+                {
+                    if (new.immutable)(tag) {
+                        return Ok(Err(Refusal::Immutable(tag.clone())));
+                    }
+                    changed(db, new.repository, &old)?;
+                }
+            }
+            let id = insert_manifest(db, repository, new.manifest, new.bytes, now())?;
+            for tag in new.tags {
+                point(db, repository, tag, id, now())?;
+            }
+            changed(db, new.repository, digest)?;
+            within(db, new.repository, new.bytes_max)
+        })
+    }
+
+    fn delete_manifest(
+        &self,
+        repository: &str,
+        reference: &ManifestReference,
+        immutable: &dyn Fn(&str) -> bool,
+    ) -> Decided<bool> {
+        self.decide(|db| {
+            let Some(id) = find_repository(db, repository)? else { return Ok(Ok(false)) };
+            match reference {
+                ManifestReference::Tag(tag) => {
+                    let Some(digest) = tag_target(db, id, tag)? else { return Ok(Ok(false)) };
+                    if immutable(tag) {
+                        return Ok(Err(Refusal::Immutable(tag.clone())));
+                    }
+                    db.prepare_cached("DELETE FROM tags WHERE repository = ?1 AND name = ?2")?
+                        .execute(params![id, tag])?;
+                    changed(db, repository, &digest)?;
+                    Ok(Ok(true))
+                }
+                ManifestReference::Digest(digest) => {
+                    let tags = tags_of(db, id, digest.as_str())?;
+                    if let Some(tag) = tags.into_keys().find(|tag| immutable(tag)) {
+                        return Ok(Err(Refusal::Immutable(tag)));
+                    }
+                    remove_manifest(db, id, repository, digest.as_str()).map(Ok)
+                }
+            }
+        })
+    }
+
+    fn tags(&self, repository: &str, last: &str, limit: usize) -> Result<Option<Page<String>>> {
+        self.read(|db| {
+            let Some(id) = find_repository(db, repository)? else { return Ok(None) };
+            let names = db
+                .prepare_cached("SELECT name FROM tags WHERE repository = ?1 AND name > ?2 ORDER BY name LIMIT ?3")?
+                .query_map(params![id, last, limit + 1], |row| row.get(0))?
+                .collect::<rusqlite::Result<Vec<String>>>()?;
+            Ok(Some(Page::of(names, limit)))
+        })
+    }
+
+    fn repositories(&self, last: &str, limit: usize) -> Result<Page<String>> {
+        self.read(|db| {
+            let names = db
+                .prepare_cached(
+                    "SELECT name FROM repositories WHERE name > ?1
+                     AND EXISTS(SELECT 1 FROM manifests WHERE repository = repositories.id) ORDER BY name LIMIT ?2",
+                )?
+                .query_map(params![last, limit + 1], |row| row.get(0))?
+                .collect::<rusqlite::Result<Vec<String>>>()?;
+            Ok(Page::of(names, limit))
+        })
+    }
+
+    fn referrers(
+        &self,
+        repository: &str,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        last: &str,
+        limit: usize,
+    ) -> Result<Page<Referrer>> {
+        let read = |row: &Row<'_>| {
+            Ok(Referrer {
+                digest: row.get(0)?,
+                media_type: row.get(1)?,
+                size: row.get(2)?,
+                artifact_type: row.get(3)?,
+                annotations: row.get(4)?,
+            })
+        };
+        self.read(|db| {
+            let entries = db
+                .prepare_cached(
+                    "SELECT digest, media_type, length(bytes), artifact_type, annotations FROM manifests
+                     WHERE repository = (SELECT id FROM repositories WHERE name = ?1) AND subject = ?2 AND digest > ?3
+                     AND (?4 IS NULL OR artifact_type = ?4) ORDER BY digest LIMIT ?5",
+                )?
+                .query_map(params![repository, subject.as_str(), last, artifact_type, limit + 1], read)?
+                .collect::<rusqlite::Result<Vec<Referrer>>>()?;
+            Ok(Page::of(entries, limit))
+        })
+    }
+
+    fn named_by(&self, repository: &str, digest: &Digest) -> Result<Option<Vec<u8>>> {
+        self.read(|db| {
+            db.prepare_cached(
+                "SELECT bytes FROM manifests JOIN uses ON uses.manifest = manifests.id
+                 WHERE uses.repository = (SELECT id FROM repositories WHERE name = ?1) AND uses.digest = ?2 LIMIT 1",
+            )?
+            .query_row(params![repository, digest.as_str()], |row| row.get(0))
+            .optional()
+        })
+    }
+
+    fn sweep(&self, sweep: &mut Sweep, garbage: &Garbage<'_>, limit: usize) -> Result<Swept> {
+        match *sweep {
+            Sweep::Begin => self.sweep_links(sweep, (0, 0), garbage, limit),
+            Sweep::Links(repository, blob) => self.sweep_links(sweep, (repository, blob), garbage, limit),
+            Sweep::Blobs(after) => self.sweep_blobs(sweep, after, garbage, limit),
+            Sweep::Done => Ok(Swept::default()),
+        }
+    }
+
+    fn while_unknown(&self, digest: &Digest, remove: &mut dyn FnMut()) -> Result<()> {
+        self.write(|db| {
+            if !db.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?.exists([digest.as_str()])? {
+                remove();
+            }
+            Ok(())
+        })
+    }
+
+    fn changes(&self, after: i64, limit: usize) -> Result<Vec<Change>> {
+        self.read(|db| {
+            let rows = db
+                .prepare_cached(
+                    "SELECT number, repository, digest FROM changes WHERE number > ?1 ORDER BY number LIMIT ?2",
+                )?
+                .query_map(params![after, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect::<rusqlite::Result<Vec<(i64, String, String)>>>()?;
+            let mut changes = Vec::with_capacity(rows.len());
+            for (number, repository, digest) in rows {
+                let state = recorded_state(db, &repository, &digest)?;
+                changes.push(Change { number, repository, digest: parsed(&digest)?, state });
+            }
+            Ok(changes)
+        })
+    }
+
+    fn recorded(&self, number: i64) -> Result<()> {
+        self.write(|db| {
+            db.prepare_cached("DELETE FROM changes WHERE number <= ?1")?.execute([number])?;
+            Ok(())
+        })
+    }
+
+    fn note_pulls(&self, pulls: &[Pull]) -> Result<()> {
+        self.write(|db| {
+            for pull in pulls {
+                let Some(repository) = find_repository(db, &pull.repository)? else { continue };
+                let values = params![repository, pull.reference.as_str(), pull.at];
+                if let ManifestReference::Tag(_) = pull.reference {
+                    db.prepare_cached("UPDATE tags SET pulled = ?3 WHERE repository = ?1 AND name = ?2")?
+                        .execute(values)?;
+                    db.prepare_cached(
+                        "UPDATE manifests SET pulled = ?3
+                         WHERE id = (SELECT manifest FROM tags WHERE repository = ?1 AND name = ?2)",
+                    )?
+                    .execute(values)?;
+                } else {
+                    db.prepare_cached("UPDATE manifests SET pulled = ?3 WHERE repository = ?1 AND digest = ?2")?
+                        .execute(values)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn facts(&self, repository: &str) -> Result<(Vec<TagFact>, Vec<ManifestFact>)> {
+        self.read(|db| {
+            let Some(repository) = find_repository(db, repository)? else { return Ok((Vec::new(), Vec::new())) };
+            let tags = db
+                .prepare_cached(
+                    "SELECT tags.name, manifests.digest, tags.moved, tags.pulled FROM tags
+                     JOIN manifests ON manifests.id = tags.manifest WHERE tags.repository = ?1 ORDER BY tags.name",
+                )?
+                .query_map([repository], |row| {
+                    Ok(TagFact { name: row.get(0)?, digest: row.get(1)?, moved: row.get(2)?, pulled: row.get(3)? })
+                })?
+                .collect::<rusqlite::Result<Vec<TagFact>>>()?;
+            let mut manifests = db
+                .prepare_cached(
+                    "SELECT id, digest, pushed, pulled, subject FROM manifests WHERE repository = ?1 ORDER BY digest",
+                )?
+                .query_map([repository], |row| {
+                    let fact = ManifestFact {
+                        digest: row.get(1)?,
+                        pushed: row.get(2)?,
+                        pulled: row.get(3)?,
+                        subject: row.get(4)?,
+                        uses: Vec::new(),
+                    };
+                    Ok((row.get::<_, i64>(0)?, fact))
+                })?
+                .collect::<rusqlite::Result<Vec<(i64, ManifestFact)>>>()?;
+            for (id, fact) in &mut manifests {
+                fact.uses = db
+                    .prepare_cached("SELECT digest FROM uses WHERE manifest = ?1 ORDER BY digest")?
+                    .query_map([*id], |row| row.get(0))?
+                    .collect::<rusqlite::Result<Vec<String>>>()?;
+            }
+            Ok((tags, manifests.into_iter().map(|(_, fact)| fact).collect()))
+        })
+    }
+
+    fn retire(&self, repository: &str, removals: &[Removal]) -> Result<Vec<Removal>> {
+        self.write(|db| {
+            let Some(id) = find_repository(db, repository)? else { return Ok(Vec::new()) };
+            let mut done = Vec::new();
+            for removal in removals {
+                let removed = match removal {
+                    Removal::Tag { name, moved } => retire_tag(db, id, repository, name, *moved)?,
+                    Removal::Manifest { digest, pushed } => retire_manifest(db, id, repository, digest, *pushed)?,
+                };
+                done.extend(removed.then(|| removal.clone()));
+            }
+            Ok(done)
+        })
+    }
+
+    fn known_blobs(&self, last: &str, limit: usize) -> Result<Page<(Digest, u64)>> {
+        self.read(|db| {
+            let rows = db
+                .prepare_cached("SELECT digest, size FROM blobs WHERE digest > ?1 ORDER BY digest LIMIT ?2")?
+                .query_map(params![last, limit + 1], |row| Ok((parsed(&row.get::<_, String>(0)?)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<Vec<(Digest, u64)>>>()?;
+            Ok(Page::of(rows, limit))
+        })
+    }
+
+    fn forget_blob(&self, digest: &Digest) -> Result<Vec<String>> {
+        self.write(|db| {
+            let repositories = db
+                .prepare_cached(
+                    "DELETE FROM links WHERE blob = (SELECT id FROM blobs WHERE digest = ?1)
+                     RETURNING (SELECT name FROM repositories WHERE id = repository)",
+                )?
+                .query_map([digest.as_str()], |row| row.get(0))?
+                .collect::<rusqlite::Result<Vec<String>>>()?;
+            db.prepare_cached("DELETE FROM blobs WHERE digest = ?1")?.execute([digest.as_str()])?;
+            Ok(repositories)
+        })
+    }
+
+    fn restore(&self, repository: &str, manifest: &Parsed, state: &Recorded, present: &[(Digest, u64)]) -> Result<()> {
+        self.write(|db| {
+            let id = repository_id(db, repository)?;
+            let manifest_id = insert_manifest(db, id, manifest, &state.bytes, state.pushed)?;
+            for (tag, moved) in &state.tags {
+                let newer: bool = db
+                    .prepare_cached("SELECT 1 FROM tags WHERE repository = ?1 AND name = ?2 AND moved > ?3")?
+                    .exists(params![id, tag, moved])?;
+                if !newer {
+                    point(db, id, tag, manifest_id, *moved)?;
+                }
+            }
+            for (digest, size) in present {
+                db.prepare_cached(
+                    "INSERT INTO blobs(digest, size, stored) VALUES(?1, ?2, ?3) ON CONFLICT(digest) DO NOTHING",
+                )?
+                .execute(params![digest.as_str(), size, now()])?;
+                link(db, repository, digest)?;
+            }
+            changed(db, repository, manifest.digest.as_str())
+        })
+    }
+
+    fn changed(&self, repository: &str, digest: &Digest) -> Result<()> {
+        self.write(|db| changed(db, repository, digest.as_str()))
+    }
+
+    fn complaints(&self) -> Result<Vec<String>> {
+        self.read(|db| {
+            let lines = db
+                .prepare("PRAGMA integrity_check(20)")?
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<Vec<String>>>()?;
+            Ok(lines.into_iter().filter(|line| line != "ok").collect())
+        })
+    }
+}
+
+impl Sqlite {
+    /// Looks without holding anybody up, then removes what is still garbage.
+    fn sweep_links(&self, sweep: &mut Sweep, after: (i64, i64), garbage: &Garbage<'_>, limit: usize) -> Result<Swept> {
+        let seen = self.read(|db| {
+            db.prepare_cached(
+                "SELECT links.repository, links.blob, repositories.name, links.linked <= ?3 AND NOT EXISTS(
+                   SELECT 1 FROM uses WHERE uses.repository = links.repository AND uses.digest = blobs.digest)
+                 FROM links JOIN blobs ON blobs.id = links.blob JOIN repositories ON repositories.id = links.repository
+                 WHERE (links.repository, links.blob) > (?1, ?2) ORDER BY links.repository, links.blob LIMIT ?4",
+            )?
+            .query_map(params![after.0, after.1, garbage.before, limit], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?
+            .collect::<rusqlite::Result<Vec<(i64, i64, String, bool)>>>()
+        })?;
+        *sweep = match seen.last() {
+            Some((repository, blob, ..)) if seen.len() == limit => Sweep::Links(*repository, *blob),
+            _ => Sweep::Blobs(0),
+        };
+        let candidates: Vec<_> = seen.into_iter().filter(|(.., name, free)| *free && !(garbage.busy)(name)).collect();
+        let mut swept = Swept::default();
+        if candidates.is_empty() {
+            return Ok(swept);
+        }
+        self.write(|db| {
+            for (repository, blob, name, _) in candidates {
+                let removed = db
+                    .prepare_cached(
+                        "DELETE FROM links WHERE repository = ?1 AND blob = ?2 AND linked <= ?3 AND NOT EXISTS(
+                           SELECT 1 FROM uses WHERE uses.repository = ?1
+                           AND uses.digest = (SELECT digest FROM blobs WHERE id = ?2))",
+                    )?
+                    .execute(params![repository, blob, garbage.before])?;
+                if removed > 0 && swept.repositories.last() != Some(&name) {
+                    swept.repositories.push(name);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(swept)
+    }
+
+    fn sweep_blobs(&self, sweep: &mut Sweep, after: i64, garbage: &Garbage<'_>, limit: usize) -> Result<Swept> {
+        const FREE: &str = "stored <= ?1 AND NOT EXISTS(SELECT 1 FROM links WHERE links.blob = blobs.id)
+                            AND NOT EXISTS(SELECT 1 FROM manifests WHERE manifests.digest = blobs.digest)";
+        let seen = self.read(|db| {
+            db.prepare_cached(&format!("SELECT id, {FREE} FROM blobs WHERE id > ?2 ORDER BY id LIMIT ?3"))?
+                .query_map(params![garbage.before, after, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<Vec<(i64, bool)>>>()
+        })?;
+        *sweep = match seen.last() {
+            Some((id, _)) if seen.len() == limit => Sweep::Blobs(*id),
+            _ => Sweep::Done,
+        };
+        let candidates: Vec<i64> = seen.into_iter().filter(|(_, free)| *free).map(|(id, _)| id).collect();
+        let mut swept = Swept::default();
+        if candidates.is_empty() {
+            return Ok(swept);
+        }
+        self.write(|db| {
+            for id in candidates {
+                let gone: Option<String> = db
+                    .prepare_cached(&format!("DELETE FROM blobs WHERE id = ?2 AND {FREE} RETURNING digest"))?
+                    .query_row(params![garbage.before, id], |row| row.get(0))
+                    .optional()?;
+                swept.blobs.extend(gone.and_then(|text| text.parse().ok()));
+            }
+            Ok(())
+        })?;
+        Ok(swept)
+    }
+}
+
+/// A digest from a column in which only digests stand.
+fn parsed(text: &str) -> rusqlite::Result<Digest> {
+    text.parse().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(
+            0,
+            rusqlite::types::Type::Text,
+            Box::<dyn std::error::Error + Send + Sync>::from(format!("{error}")),
+        )
+    })
+}
+
+fn shown_size(db: &Connection, repository: &str, digest: &Digest) -> rusqlite::Result<Option<u64>> {
+    db.prepare_cached(
+        "SELECT blobs.size FROM blobs JOIN links ON links.blob = blobs.id
+         JOIN repositories ON repositories.id = links.repository WHERE blobs.digest = ?1 AND repositories.name = ?2",
+    )?
+    .query_row(params![digest.as_str(), repository], |row| row.get(0))
+    .optional()
+}
+
+fn missing_blobs(db: &Connection, repository: &str, digests: &[Digest]) -> rusqlite::Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for digest in digests {
+        if shown_size(db, repository, digest)?.is_none() {
+            missing.push(digest.to_string());
+        }
+    }
+    Ok(missing)
+}
+
+fn usage(db: &Connection, repository: &str) -> rusqlite::Result<u64> {
+    db.prepare_cached(
+        "SELECT (SELECT coalesce(sum(blobs.size), 0) FROM links JOIN blobs ON blobs.id = links.blob
+                 WHERE links.repository = (SELECT id FROM repositories WHERE name = ?1))
+              + (SELECT coalesce(sum(length(bytes)), 0) FROM manifests
+                 WHERE repository = (SELECT id FROM repositories WHERE name = ?1))",
+    )?
+    .query_row([repository], |row| row.get(0))
+}
+
+fn within(
+    db: &Connection,
+    repository: &str,
+    bytes_max: Option<u64>,
+) -> rusqlite::Result<std::result::Result<(), Refusal>> {
+    let Some(bytes_max) = bytes_max else { return Ok(Ok(())) };
+    let bytes = usage(db, repository)?;
+    Ok(if bytes <= bytes_max { Ok(()) } else { Err(Refusal::OverQuota { bytes, bytes_max }) })
+}
+
+/// The record of this manifest is to be written again.
+fn changed(db: &Connection, repository: &str, digest: &str) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT INTO changes(repository, digest) VALUES(?1, ?2)")?.execute([repository, digest])?;
+    Ok(())
+}
+
+fn insert_manifest(
+    db: &Connection,
+    repository: i64,
+    manifest: &Parsed,
+    bytes: &[u8],
+    pushed: i64,
+) -> rusqlite::Result<i64> {
+    let annotations = match manifest.annotations.is_empty() {
+        true => None,
+        false => Some(serde_json::to_string(&manifest.annotations).expect("a map of strings")),
+    };
+    let id = db
+        .prepare_cached(
+            "INSERT INTO manifests(repository, digest, media_type, bytes, subject, artifact_type, annotations, pushed)
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT(repository, digest) DO UPDATE SET media_type = ?3, pushed = ?8 RETURNING id",
+        )?
+        .query_row(
+            params![
+                repository,
+                manifest.digest.as_str(),
+                manifest.media_type,
+                bytes,
+                manifest.subject.as_ref().map(Digest::as_str),
+                manifest.artifact_type,
+                annotations,
+                pushed
+            ],
+            |row| row.get(0),
+        )?;
+    let mut uses = db.prepare_cached("INSERT OR IGNORE INTO uses(repository, digest, manifest) VALUES(?1, ?2, ?3)")?;
+    for digest in manifest.blobs.iter().chain(&manifest.children) {
+        uses.execute(params![repository, digest.as_str(), id])?;
+    }
+    db.prepare_cached("INSERT INTO blobs(digest, size, stored) VALUES(?1, ?2, ?3) ON CONFLICT(digest) DO NOTHING")?
+        .execute(params![manifest.digest.as_str(), bytes.len(), now()])?;
+    Ok(id)
+}
+
+fn point(db: &Connection, repository: i64, tag: &str, manifest: i64, moved: i64) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO tags(repository, name, manifest, moved) VALUES(?1, ?2, ?3, ?4)
+         ON CONFLICT(repository, name) DO UPDATE SET manifest = ?3, moved = ?4",
+    )?
+    .execute(params![repository, tag, manifest, moved])?;
+    Ok(())
+}
+
+fn tag_target(db: &Connection, repository: i64, tag: &str) -> rusqlite::Result<Option<String>> {
+    db.prepare_cached(
+        "SELECT manifests.digest FROM tags JOIN manifests ON manifests.id = tags.manifest
+         WHERE tags.repository = ?1 AND tags.name = ?2",
+    )?
+    .query_row(params![repository, tag], |row| row.get(0))
+    .optional()
+}
+
+fn tags_of(db: &Connection, repository: i64, digest: &str) -> rusqlite::Result<BTreeMap<String, i64>> {
+    db.prepare_cached(
+        "SELECT name, moved FROM tags
+         WHERE manifest = (SELECT id FROM manifests WHERE repository = ?1 AND digest = ?2)",
+    )?
+    .query_map(params![repository, digest], |row| Ok((row.get(0)?, row.get(1)?)))?
+    .collect()
+}
+
+/// `false` where there was none.
+fn remove_manifest(db: &Connection, repository: i64, name: &str, digest: &str) -> rusqlite::Result<bool> {
+    let id: Option<i64> = db
+        .prepare_cached("DELETE FROM manifests WHERE repository = ?1 AND digest = ?2 RETURNING id")?
+        .query_row(params![repository, digest], |row| row.get(0))
+        .optional()?;
+    let Some(id) = id else { return Ok(false) };
+    db.prepare_cached("DELETE FROM tags WHERE manifest = ?1")?.execute([id])?;
+    db.prepare_cached("DELETE FROM uses WHERE manifest = ?1")?.execute([id])?;
+    changed(db, name, digest)?;
+    Ok(true)
+}
+
+fn retire_tag(db: &Connection, repository: i64, name: &str, tag: &str, moved: i64) -> rusqlite::Result<bool> {
+    let Some(digest) = tag_target(db, repository, tag)? else { return Ok(false) };
+    let removed = db
+        .prepare_cached("DELETE FROM tags WHERE repository = ?1 AND name = ?2 AND moved = ?3")?
+        .execute(params![repository, tag, moved])?;
+    if removed > 0 {
+        changed(db, name, &digest)?;
+    }
+    Ok(removed > 0)
+}
+
+fn retire_manifest(db: &Connection, repository: i64, name: &str, digest: &str, pushed: i64) -> rusqlite::Result<bool> {
+    let free = db
+        .prepare_cached(
+            "SELECT 1 FROM manifests WHERE repository = ?1 AND digest = ?2 AND pushed = ?3
+             AND NOT EXISTS(SELECT 1 FROM tags WHERE tags.manifest = manifests.id)
+             AND NOT EXISTS(SELECT 1 FROM uses WHERE uses.repository = ?1 AND uses.digest = ?2)",
+        )?
+        .exists(params![repository, digest, pushed])?;
+    if free { remove_manifest(db, repository, name, digest) } else { Ok(false) }
+}
+
+fn recorded_state(db: &Connection, repository: &str, digest: &str) -> rusqlite::Result<Option<Recorded>> {
+    let Some(id) = find_repository(db, repository)? else { return Ok(None) };
+    let found = db
+        .prepare_cached("SELECT media_type, bytes, pushed FROM manifests WHERE repository = ?1 AND digest = ?2")?
+        .query_row(params![id, digest], |row| {
+            Ok(Recorded { media_type: row.get(0)?, bytes: row.get(1)?, pushed: row.get(2)?, tags: BTreeMap::new() })
+        })
+        .optional()?;
+    match found {
+        Some(state) => Ok(Some(Recorded { tags: tags_of(db, id, digest)?, ..state })),
+        None => Ok(None),
+    }
+}
+
+fn link(db: &Connection, repository: &str, digest: &Digest) -> rusqlite::Result<bool> {
+    let blob: Option<i64> = db
+        .prepare_cached("SELECT id FROM blobs WHERE digest = ?1")?
+        .query_row([digest.as_str()], |row| row.get(0))
+        .optional()?;
+    let Some(blob) = blob else { return Ok(false) };
+    let repository = repository_id(db, repository)?;
+    db.prepare_cached(
+        "INSERT INTO links(repository, blob, linked) VALUES(?1, ?2, ?3) ON CONFLICT(repository, blob) DO UPDATE SET linked = ?3",
+    )?
+    .execute(params![repository, blob, now()])?;
+    Ok(true)
+}
+
+fn find_repository(db: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached("SELECT id FROM repositories WHERE name = ?1")?.query_row([name], |row| row.get(0)).optional()
+}
+
+fn repository_id(db: &Connection, name: &str) -> rusqlite::Result<i64> {
+    if let Some(id) = find_repository(db, name)? {
+        return Ok(id);
+    }
+    db.prepare_cached("INSERT INTO repositories(name) VALUES(?1) RETURNING id")?.query_row([name], |row| row.get(0))
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "cache_size", -1024)?;
+    Ok(connection)
+}
+
+fn migrate(db: &mut Connection) -> Result<()> {
+    let version: usize = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    for (at, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+        let step = db.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
+        step.execute_batch(migration)?;
+        step.pragma_update(None, "user_version", at + 1)?;
+        step.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::metadata::contract::contract!(|directory: &Path| Sqlite::open(&directory.join("registry.db")).unwrap());
+
+    #[test]
+    fn a_database_of_the_first_version_is_brought_up_to_date() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("registry.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.execute_batch(
+            "INSERT INTO repositories VALUES(1, 'a');
+             INSERT INTO manifests VALUES(1, 1, 'sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a',
+                                          'x/y', CAST('{}' AS BLOB), NULL, NULL, NULL, 7);
+             INSERT INTO uses VALUES(1, 'sha256:1'); INSERT INTO tags VALUES(1, 'v1', 1, 8); PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        drop(old);
+        let new = Sqlite::open(&path).unwrap();
+        let changes = new.changes(0, 10).unwrap();
+        let state = changes[0].state.as_ref().unwrap();
+        assert_eq!((changes.len(), state.pushed, &state.tags), (1, 7, &BTreeMap::from([("v1".to_owned(), 8)])));
+        assert_eq!(new.facts("a").unwrap().1[0].uses, ["sha256:1"]);
+        assert_eq!(new.known_blobs("", 10).unwrap().entries.len(), 1);
+    }
+}
