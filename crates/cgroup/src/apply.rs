@@ -84,8 +84,17 @@ fn one(cgroup: &Cgroup, write: &Write) -> Result<(), Error> {
         (Ok(()), _) => Ok(()),
         (Err(error), Absent::Skip) if gone(&error) => Ok(()),
         (Err(error), Absent::Instead(other)) if gone(&error) => one(cgroup, other),
+        (Err(error), _) if gone(&error) && is_of_no_controller(directory, write) => {
+            Err(Error::UnifiedMissing { file: write.file.clone(), controller: write.controller.clone() })
+        }
         (Err(source), _) => Err(Error::Write { path, value: write.value.clone(), source }),
     }
+}
+
+/// `cgroup.*` are there without one.
+fn is_of_no_controller(directory: &Directory, write: &Write) -> bool {
+    let known = write.controller == "cgroup" || directory.controllers.contains(&write.controller);
+    directory.version == Version::V2 && !known
 }
 
 /// Refuses a limit below what is used.

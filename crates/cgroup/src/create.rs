@@ -109,6 +109,7 @@ fn directory(
     }
     if !new && !occupied {
         must_be_empty(&at)?;
+        must_not_be_frozen(&at)?;
     }
     let controllers = match hierarchy.version {
         Version::V1 => hierarchy.controllers.clone(),
@@ -160,6 +161,17 @@ fn inherit_cpuset(directory: &Path) -> Result<(), Error> {
 fn must_be_empty(directory: &Path) -> Result<(), Error> {
     let pids = in_directory(directory)?;
     if pids.is_empty() { Ok(()) } else { Err(Error::NotEmpty { path: directory.into(), pids }) }
+}
+
+/// … and only when whoever enters it can go on.
+fn must_not_be_frozen(directory: &Path) -> Result<(), Error> {
+    let says = |file: &str, thawed: &str| -> Result<bool, Error> {
+        Ok(read_if_there(&directory.join(file))?.is_some_and(|state| state.trim() != thawed))
+    };
+    match says("freezer.state", "THAWED")? || says("cgroup.freeze", "0")? {
+        true => Err(Error::Frozen { path: directory.into() }),
+        false => Ok(()),
+    }
 }
 
 /// Directories made so far; removed again, last first, unless kept.

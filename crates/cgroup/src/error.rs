@@ -58,12 +58,18 @@ pub enum Error {
         pids: Vec<u32>,
     },
     /// A container may not share its cgroup by accident.
-    #[error("cgroup {} exists and holds processes {pids:?}", path.display())]
+    #[error("container's cgroup is not empty: {} holds processes {pids:?}", path.display())]
     NotEmpty {
         /// The directory.
         path: PathBuf,
         /// Those in it.
         pids: Vec<u32>,
+    },
+    /// A process that enters a frozen cgroup stands still at once, and whoever waits for it waits for ever.
+    #[error("container's cgroup unexpectedly frozen: {}", path.display())]
+    Frozen {
+        /// The directory.
+        path: PathBuf,
     },
     /// `linux.cgroupsPath` cannot be used.
     #[error("cgroupsPath {}: {why}", path.display())]
@@ -88,6 +94,30 @@ pub enum Error {
         what: &'static str,
         /// 1 or 2.
         version: u8,
+    },
+    /// A file of version 2 for a controller that is in version 1 here.
+    #[error(
+        "invalid configuration: linux.resources.unified: {file}: the controller {controller} is in cgroup version 1 here"
+    )]
+    UnifiedInVersion1 {
+        /// The file.
+        file: String,
+        /// Its controller.
+        controller: String,
+    },
+    /// What is no name of a file of version 2.
+    #[error("linux.resources.unified: the specified key has not the form CONTROLLER.VALUE `{file}`")]
+    UnifiedKey {
+        /// As found.
+        file: String,
+    },
+    /// A file of a controller that is not there.
+    #[error("linux.resources.unified: {file}: the requested cgroup controller `{controller}` is not available")]
+    UnifiedMissing {
+        /// The file.
+        file: String,
+        /// Its controller.
+        controller: String,
     },
     /// A value that makes no sense.
     #[error("{what}: {value}: {why}")]
@@ -161,6 +191,7 @@ impl Error {
                 _ => None,
             },
             Error::Systemd(error) => error.hint(),
+            Error::Frozen { .. } => Some("thaw or remove the cgroup first"),
             Error::Busy { .. } => Some("kill the processes, then delete again"),
             _ => None,
         }

@@ -141,6 +141,26 @@ fn a_cgroup_somebody_is_in_is_not_shared() {
     assert!(fixture.cgroup.exists());
 }
 
+/// runc's bats found this: whoever entered it stood still, and we waited for him for ever.
+#[test]
+fn a_cgroup_that_is_frozen_already_is_refused_at_once() {
+    let Some(layout) = layout() else { return };
+    let fixture = Fixture::new(&layout, "{}", Controllers::All);
+    let path = Path::new("/").join(fixture.cgroup.directories[0].path.file_name().unwrap());
+    for (directory, file, frozen, thawed) in fixture.cgroup.directories.iter().flat_map(|directory| {
+        [(directory, "freezer.state", "FROZEN", "THAWED"), (directory, "cgroup.freeze", "1", "0")]
+    }) {
+        let file = directory.path.join(file);
+        if !file.exists() {
+            continue;
+        }
+        fs::write(&file, frozen).unwrap();
+        let error = Cgroup::create(&layout, &path, &resources("{}"), &CreateOptions::default()).unwrap_err();
+        fs::write(&file, thawed).unwrap();
+        assert!(matches!(&error, Error::Frozen { path } if file.starts_with(path)), "{error}");
+    }
+}
+
 #[test]
 fn frozen_processes_stand_still_until_thawed() {
     let Some(layout) = layout() else { return };

@@ -222,7 +222,7 @@ fn unified_files_are_written_as_they_are_line_by_line() {
     for file in ["../memory.max", "memory", ".max", "memory."] {
         v2_error(
             &format!(r#"{{"unified":{{"{file}":"1"}}}}"#),
-            &format!("linux.resources.unified: {file}: is not the name of a cgroup file"),
+            &format!("linux.resources.unified: the specified key has not the form CONTROLLER.VALUE `{file}`"),
         );
     }
 }
@@ -246,4 +246,14 @@ fn a_hybrid_machine_uses_each_controller_where_it_is() {
         r#"{"memory":{"limit":5},"hugepageLimits":[{"pageSize":"2MB","limit":0}]}"#,
         &["memory.limit_in_bytes=5", "hugetlb.2MB.rsvd.max=0 if there", "hugetlb.2MB.max=0"],
     );
+}
+
+#[test]
+fn a_unified_file_of_a_controller_that_is_in_version_1_is_refused_by_name() {
+    let homes = Homes { v1: names(&["memory"]), v2: names(&["hugetlb"]), left_out: vec![] };
+    assert_eq!(
+        told(r#"{"unified":{"memory.min":"1"}}"#, &homes).unwrap_err(),
+        "invalid configuration: linux.resources.unified: memory.min: the controller memory is in cgroup version 1 here"
+    );
+    check(&homes, r#"{"unified":{"hugetlb.2MB.max":"0"}}"#, &["hugetlb.2MB.max=0"]);
 }

@@ -119,13 +119,17 @@ pub(super) fn huge(limit: &LinuxHugepageLimit) -> Result<Vec<Line>, Error> {
 
 /// `linux.resources.unified`: any file by its name; a value of several lines is written line by line.
 pub(super) fn unified(file: &str, value: &str, homes: &Homes) -> Result<Vec<Write>, Error> {
-    let wrong = |why| Error::Invalid { what: "linux.resources.unified", value: file.into(), why };
-    let (controller, rest) = file.split_once('.').ok_or_else(|| wrong("is not the name of a cgroup file"))?;
+    let wrong = || Error::UnifiedKey { file: file.into() };
+    let (controller, rest) = file.split_once('.').ok_or_else(wrong)?;
     if controller.is_empty() || rest.is_empty() || file.contains(['/', '\0']) {
-        return Err(wrong("is not the name of a cgroup file"));
+        return Err(wrong());
     }
     if homes.left_out.iter().any(|name| name == controller) {
         return Ok(Vec::new());
+    }
+    let in_version_1 = homes.v1.iter().any(|name| name == controller);
+    if in_version_1 && !homes.v2.iter().any(|name| name == controller) {
+        return Err(Error::UnifiedInVersion1 { file: file.into(), controller: controller.into() });
     }
     let write = |value: &str| Write {
         version: Version::V2,
