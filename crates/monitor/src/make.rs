@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use knarr_cgroup::{Cgroup, Directory};
 use knarr_runtime::{CreateOptions, Created, ExecTarget, Host, RootSource, Stdio};
-use knarr_spec::runtime::{LinuxSeccomp, Spec};
+use knarr_spec::runtime::{LinuxPersonality, LinuxSeccomp, Spec};
 use serde::Deserialize;
 
 pub(crate) use crate::foreign::Foreign;
@@ -96,15 +96,19 @@ fn create(options: &CreateOptions, stdio: Stdio) -> Result<Made, Error> {
 /// What an exec needs of a container's document.
 #[derive(Debug, Default, Deserialize)]
 struct SpecPart {
-    #[serde(default)]
-    linux: LinuxPart,
+    #[serde(default, rename = "ociVersion")]
+    oci_version: String,
     #[serde(default)]
     annotations: HashMap<String, String>,
+    #[serde(default)]
+    linux: LinuxPart,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct LinuxPart {
     seccomp: Option<LinuxSeccomp>,
+    #[serde(default)]
+    personality: Option<LinuxPersonality>,
 }
 
 fn join(config: &ExecConfig, stdio: Stdio, terminal: bool) -> Result<Made, Error> {
@@ -120,7 +124,16 @@ fn join(config: &ExecConfig, stdio: Stdio, terminal: bool) -> Result<Made, Error
         pid: state.pid,
         cgroup: state.cgroup,
         seccomp: part.linux.seccomp,
-        annotations: part.annotations,
+        annotations: part.annotations.clone(),
+        personality: part.linux.personality,
+        state: Some(knarr_runtime::State {
+            oci_version: part.oci_version,
+            id: config.container.clone(),
+            status: knarr_runtime::Status::Running,
+            pid: Some(state.pid),
+            bundle: config.bundle.clone(),
+            annotations: part.annotations,
+        }),
         pdeathsig: true,
         ..ExecTarget::default()
     };

@@ -49,10 +49,10 @@ pub fn applet(args: Vec<OsString>) -> ExitCode {
     let world = world();
     let words = match args.into_iter().map(OsString::into_string).collect::<Result<Vec<String>, OsString>>() {
         Ok(words) => words,
-        Err(word) => return fail(&Globals::default(), &Failure::NotText(word)),
+        Err(word) => return fail(&Globals::default(), &Failure::NotText(word), &world.name, ""),
     };
     match commands::parse(&words, &world) {
-        Err(failure) => fail(&Globals::default(), &failure),
+        Err(failure) => fail(&Globals::default(), &failure, &world.name, ""),
         Ok(call) => {
             let mut say = |text: &str| print(text);
             let done = if call.enters_containers() {
@@ -67,7 +67,7 @@ pub fn applet(args: Vec<OsString>) -> ExitCode {
                     ExitCode::SUCCESS
                 }
                 Ok(Done::Exit(code)) => ExitCode::from(code),
-                Err(failure) => fail(&call.globals, &failure),
+                Err(failure) => fail(&call.globals, &failure, &world.name, call.name()),
             }
         }
     }
@@ -123,9 +123,13 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+fn print_error(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 /// Tells the log and, unless that is the same place, standard error.
-fn fail(globals: &Globals, failure: &Failure) -> ExitCode {
-    log::error(globals, &failure.text(), &mut |line| eprint!("{line}"));
+fn fail(globals: &Globals, failure: &Failure, program: &str, command: &str) -> ExitCode {
+    log::error(globals, &failure.text_of(program, command));
     ExitCode::from(failure.exit_code())
 }
 

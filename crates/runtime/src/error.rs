@@ -38,6 +38,14 @@ pub enum Error {
         /// The kernel's answer.
         errno: Errno,
     },
+    /// The user's program was found, but not executed.
+    #[error("exec {name}: {}", reason(*.errno))]
+    Execute {
+        /// `process.args[0]`.
+        name: String,
+        /// The kernel's answer.
+        errno: Errno,
+    },
     /// A system call of the parent failed.
     #[error("{what}")]
     Parent {
@@ -53,10 +61,12 @@ pub enum Error {
         status: String,
     },
     /// A hook failed.
-    #[error("{kind} hook {path}: {why}")]
+    #[error("error running {kind} hook #{index}: {path}: {why}")]
     Hook {
         /// As in the document: `createRuntime`.
         kind: &'static str,
+        /// Its place among those of its kind, from 0, as runc counts.
+        index: usize,
         /// The program.
         path: String,
         /// `exit code 1: what it wrote`, `timed out after 5 s`.
@@ -76,6 +86,9 @@ pub enum Error {
     /// The group of caches and memory bandwidth could not be joined.
     #[error("intelRdt")]
     Rdt(#[from] crate::resctrl::RdtError),
+    /// The process cannot join the container's control group; 0 is how a process names itself there.
+    #[error("adding pid 0 to cgroups")]
+    JoinCgroup(#[source] Box<Error>),
     /// The container is not in the state the operation needs.
     #[error("container {id} is {status}")]
     Status {
@@ -104,8 +117,8 @@ impl Error {
     /// What a command line exits with: 127, 126, or 125 where the program was not to blame.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Program { errno: Errno::NOENT, .. } => EXIT_NOT_FOUND,
-            Error::Program { .. } => EXIT_NOT_EXECUTABLE,
+            Error::Program { errno: Errno::NOENT, .. } | Error::Execute { errno: Errno::NOENT, .. } => EXIT_NOT_FOUND,
+            Error::Program { .. } | Error::Execute { .. } => EXIT_NOT_EXECUTABLE,
             _ => EXIT_OURS,
         }
     }

@@ -17,14 +17,16 @@ pub mod resctrl;
 mod verify;
 
 pub use applet::applet;
-pub use apply::{Created, ExecTarget, Running, State, Status, Stdio, create, exec, exec_planned, run_hooks, start_at};
+pub use apply::{
+    Created, ExecTarget, Running, State, Status, Stdio, create, exec, exec_plan, exec_planned, run_hooks, start_at,
+};
 pub use error::Error;
 pub use host::{Host, HostCgroups};
 pub use knarr_sys::pidfd::Exit;
 pub use options::{CgroupChoice, CreateOptions, Gate, OverlayRoot, RootSource};
 pub use plan::{
-    ANNOTATIONS_READ, HookKind, HookStep, Joining, Namespace, Plan, capability_names, capability_number, option_names,
-    plan, plan_exec, poststop,
+    ANNOTATIONS_READ, HookKind, HookStep, Joining, Namespace, ParentStep, Plan, Step, capability_names,
+    capability_number, option_names, plan, plan_exec, poststop,
 };
 pub use problem::{Problem, Problems};
 pub use verify::{Lint, verify};

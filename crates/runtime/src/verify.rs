@@ -200,10 +200,7 @@ mod tests {
 
     #[test]
     fn a_working_directory_with_open_descriptors_is_found() {
-        check(
-            |plan| plan.child.swap(0, 1),
-            "\"change directory to / and check where it is\" must come after closing descriptors",
-        );
+        check(|plan| plan.child.swap(0, 1), "\"chdir to / and check where it is\" must come after closing descriptors");
     }
 
     #[test]

@@ -225,7 +225,7 @@ fn a_failed_poststart_hook_stops_the_container() {
     runtime.bundle.config["hooks"] = json!({ "poststart": [{ "path": "/bin/false" }] });
     let id = runtime.id.clone();
     runtime.good(&["create", &id]);
-    runtime.bad(&["start", &id], "poststart hook /bin/false");
+    runtime.bad(&["start", &id], "error running poststart hook #0: /bin/false");
     runtime.until_stopped();
 }
 
@@ -456,4 +456,88 @@ fn network_devices_of_the_container_are_counted() {
     let stats: Value = serde_json::from_str(&runtime.good(&["events", "--stats", id])).unwrap();
     assert_eq!(stats["data"]["network_interfaces"], Value::Null, "there is only lo");
     assert!(stats["data"]["cpuset"].is_object());
+}
+
+/// The following were found by runc's own suite.
+#[test]
+fn an_init_that_waits_holds_nothing_of_its_caller_and_ends_when_asked() {
+    let Some(runtime) = Runtime::new("true") else { return };
+    runtime.good(&["create", &runtime.id]);
+    let pid = runtime.state()["pid"].as_u64().unwrap();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+        let entry = entry.unwrap();
+        let number: u32 = entry.file_name().to_str().unwrap().parse().unwrap();
+        let target = fs::read_link(entry.path()).unwrap();
+        let ours = target.to_string_lossy().starts_with("socket:");
+        assert!(number < 3 || ours, "{number} is {}", target.display());
+    }
+    runtime.good(&["kill", &runtime.id, "TERM"]);
+    runtime.until_stopped();
+}
+
+#[test]
+fn an_exec_that_cannot_be_done_ends_with_255_and_a_program_with_its_own_code() {
+    let Some(runtime) = Runtime::new("sleep 60") else { return };
+    let id = runtime.id.as_str();
+    runtime.good(&["run", "--detach", id]);
+    assert_eq!(runtime.call(&["exec", id, "false"]).0, 1);
+    for (words, expect) in [
+        (
+            &["exec", id, "nosuch"][..],
+            "exec failed: unable to start container process: exec: \"nosuch\": executable file",
+        ),
+        (&["exec", "--cgroup", "..", id, "true"], "bad sub cgroup path"),
+        (&["exec", "--cgroup", "nosuch", id, "true"], "adding pid 0 to cgroups"),
+        (&["exec", "--cgroup", "nosuch:/", id, "true"], "unknown controller nosuch"),
+    ] {
+        let (code, _, err) = runtime.call(words);
+        assert_eq!(code, 255, "{words:?}");
+        assert!(err.contains(expect), "{words:?}: {err}");
+    }
+    let process = runtime.bundle.path().join("process.json");
+    fs::write(&process, r#"{"args":["/bin/sh","-c","echo $HOME"],"cwd":"/"}"#).unwrap();
+    assert_eq!(runtime.good(&["exec", "--process", process.to_str().unwrap(), id]), "/\n");
+}
+
+#[test]
+fn states_and_events_begin_as_runcs_do() {
+    let Some(runtime) = Runtime::new("sleep 60") else { return };
+    let id = runtime.id.as_str();
+    runtime.good(&["run", "--detach", id]);
+    let list = runtime.good(&["list", "--format", "json"]);
+    assert!(list.starts_with(&format!("[{{\"ociVersion\":\"1.3.0\",\"id\":\"{id}\",\"pid\":")), "{list}");
+    let events = runtime.good(&["events", "--stats", id]);
+    assert!(events.starts_with(&format!("{{\"type\":\"stats\",\"id\":\"{id}\",\"data\":{{")), "{events}");
+}
+
+#[test]
+fn the_debug_log_tells_each_step() {
+    let Some(runtime) = Runtime::new("echo hello") else { return };
+    let (code, out, err) = runtime.call(&["--debug", "run", &runtime.id]);
+    assert_eq!((code, out.as_str()), (0, "hello\n"));
+    assert!(err.lines().all(|line| line.contains("level=debug")), "{err}");
+    assert!(err.contains("nsexec container setup: clone") && err.contains("child: execute the program"), "{err}");
+}
+
+#[test]
+fn a_program_the_kernel_refuses_is_told_as_execve_tells_it() {
+    let Some(mut runtime) = Runtime::new("") else { return };
+    use std::os::unix::fs::PermissionsExt;
+    let script = runtime.bundle.rootfs().join("run.sh");
+    fs::write(&script, "#!/nosuch\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    runtime.bundle.config["process"]["args"] = json!(["/run.sh"]);
+    let (code, _, err) = runtime.call(&["run", &runtime.id]);
+    assert_eq!((code, err.as_str()), (1, "exec /run.sh: no such file or directory\n"));
+}
+
+#[test]
+fn help_has_the_form_of_runcs() {
+    let Some(runtime) = Runtime::new("") else { return };
+    let name = "runtime-driver";
+    let help = runtime.good(&["--help"]);
+    assert!(help.starts_with(&format!("NAME:\n   {name} - Open Container Initiative runtime\n")), "{help}");
+    let help = runtime.good(&["create", "-h"]);
+    assert!(help.starts_with(&format!("NAME:\n   {name} create - ")), "{help}");
+    runtime.bad(&["frob", "-h"], "No help topic for 'frob'");
 }

@@ -363,7 +363,7 @@ fn a_hook_that_fails_stops_the_container_with_its_words() {
         "echo ran",
         |b| b.config["hooks"] = json!({ "createRuntime": hook }),
         125,
-        "createRuntime hook /bin/sh: exit code 3: why not",
+        "error running createRuntime hook #0: /bin/sh: exit code 3: why not",
     );
 }
 
@@ -438,7 +438,7 @@ fn a_program_that_cannot_be_executed_is_told_through_the_socket() {
         std::fs::set_permissions(b.rootfs().join("bin/data"), std::fs::Permissions::from_mode(0o755)).unwrap();
         b.config["process"]["args"] = json!(["data"]);
     };
-    check_error("", change, 126, "exec: \"data\": exec format error");
+    check_error("", change, 126, "exec data: exec format error");
 }
 
 #[test]
@@ -656,4 +656,155 @@ fn a_network_device_that_is_missing_or_taken_is_told() {
         assert_eq!((outcome.stdout.as_str(), outcome.code), ("", 125));
         assert!(outcome.stderr.contains(expect), "{}", outcome.stderr);
     }
+}
+
+/// The following were found by runc's own suite.
+#[test]
+fn home_is_what_the_containers_own_list_of_users_says() {
+    let list = "root:x:0:0::/root:/bin/sh\nother:x:7:7::/home/other:/bin/sh\n";
+    let home = |change: fn(&mut support::Bundle), expect| {
+        let write = |b: &mut support::Bundle| {
+            std::fs::create_dir_all(b.rootfs().join("etc")).unwrap();
+            std::fs::write(b.rootfs().join("etc/passwd"), list).unwrap();
+            change(b);
+        };
+        check("echo $HOME", write, expect);
+    };
+    home(|_| {}, "/root");
+    home(|b| b.config["process"]["env"] = json!(["PATH=/bin", "HOME="]), "/root");
+    home(|b| b.config["process"]["env"] = json!(["PATH=/bin", "HOME=/mine"]), "/mine");
+    if is_root() {
+        home(|b| b.config["process"]["user"] = json!({ "uid": 7, "gid": 7 }), "/home/other");
+        home(|b| b.config["process"]["user"] = json!({ "uid": 8, "gid": 8 }), "/");
+    }
+    check("echo $HOME", |_| {}, "/");
+}
+
+#[test]
+fn of_two_variables_of_one_name_the_later_counts() {
+    let variables = json!(["ONE=two", "PATH=/bin", "ONE=three"]);
+    check("grep -az ONE /proc/self/environ", |b| b.config["process"]["env"] = variables, "ONE=three\0");
+}
+
+#[test]
+fn a_mount_point_behind_a_dangling_link_is_made_where_the_link_leads() {
+    check(
+        "cat /deep/below/file; cat /etc/to/file",
+        |b| {
+            std::fs::create_dir_all(b.rootfs().join("etc")).unwrap();
+            std::os::unix::fs::symlink("/deep/below", b.rootfs().join("etc/to")).unwrap();
+            std::fs::write(b.path().join("file"), "found").unwrap();
+            let source = b.path().join("file");
+            b.add_mount(json!({ "destination": "/etc/to/file", "source": source, "options": ["bind"] }));
+        },
+        "foundfound",
+    );
+}
+
+#[test]
+fn a_bind_that_names_attributes_has_those_and_no_others_and_sees_what_was_mounted_before() {
+    if !root_or_skip() {
+        return;
+    }
+    check(
+        "grep ' /b ' /proc/mounts; grep ' /c ' /proc/mounts",
+        |b| {
+            let source = b.rootfs().join("a");
+            b.add_mount(
+                json!({ "destination": "/a", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "noatime"] }),
+            );
+            b.add_mount(json!({ "destination": "/b", "source": source, "options": ["bind", "ro"] }));
+            b.add_mount(json!({ "destination": "/c", "source": source, "options": ["bind"] }));
+        },
+        "tmpfs /b tmpfs ro,noatime 0 0\ntmpfs /c tmpfs rw,nosuid,noatime 0 0",
+    );
+}
+
+#[test]
+fn a_tmpfs_without_a_mode_has_that_of_what_it_covers() {
+    let entry =
+        |at: &str, options: &[&str]| json!({ "destination": at, "type": "tmpfs", "source": "x", "options": options });
+    check(
+        "stat -c %a /kept /given /new",
+        |b| {
+            use std::os::unix::fs::PermissionsExt;
+            for name in ["kept", "given"] {
+                std::fs::create_dir(b.rootfs().join(name)).unwrap();
+                std::fs::set_permissions(b.rootfs().join(name), std::fs::Permissions::from_mode(0o710)).unwrap();
+            }
+            b.add_mount(entry("/kept", &[]));
+            b.add_mount(entry("/given", &["mode=0410"]));
+            b.add_mount(entry("/new", &[]));
+        },
+        "710\n410\n1777",
+    );
+}
+
+#[test]
+fn a_path_masked_twice_is_covered_once() {
+    check(
+        "grep -c ' /hidden ' /proc/mounts",
+        |b| {
+            std::fs::create_dir_all(b.rootfs().join("hidden")).unwrap();
+            b.config["linux"]["maskedPaths"] = json!(["/hidden", "/hidden"]);
+        },
+        "1",
+    );
+}
+
+#[test]
+fn hooks_in_the_container_begin_in_its_root_and_have_the_programs_variables() {
+    let Some(mut bundle) = sh("cat /made /seen") else { return };
+    bundle.config["root"]["readonly"] = json!(false);
+    bundle.config["process"]["env"] = json!(["PATH=/bin", "ONE=two"]);
+    let script = |text: &str| json!([{ "path": "/bin/sh", "args": ["sh", "-c", text] }]);
+    bundle.config["hooks"] = json!({ "createContainer": script("echo made >./made"),
+        "startContainer": script("echo $ONE $HOME >/seen") });
+    let outcome = bundle.run();
+    assert_eq!((outcome.stdout.as_str(), outcome.code), ("made\ntwo /\n", 0), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_start_container_hook_is_under_the_programs_filter() {
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "mkdir /dev/shm/x; echo went on >&2"] }]);
+    let rules = json!({ "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["execve"], "action": "SCMP_ACT_KILL_PROCESS" }] });
+    check_error(
+        "echo ran",
+        |b| {
+            b.config["hooks"] = json!({ "startContainer": hook });
+            b.config["linux"]["seccomp"] = rules;
+        },
+        125,
+        "bad system call",
+    );
+}
+
+#[test]
+fn a_user_namespace_can_have_clocks_of_its_own() {
+    if !root_or_skip() {
+        return;
+    }
+    check(
+        "grep boottime /proc/self/timens_offsets",
+        |b| {
+            b.add_namespace(json!({ "type": "time" }));
+            b.add_namespace(json!({ "type": "user" }));
+            b.config["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
+            b.config["linux"]["gidMappings"] = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
+            b.config["linux"]["timeOffsets"] = json!({ "boottime": { "secs": 1337, "nanosecs": 0 } });
+        },
+        "boottime         1337         0",
+    );
+}
+
+#[test]
+fn what_our_caller_was_pinned_to_does_not_bind_the_container() {
+    if std::thread::available_parallelism().map_or(1, std::num::NonZero::get) < 2 || !root_or_skip() {
+        eprintln!("skipped: needs two processors");
+        return;
+    }
+    let Some(bundle) = sh("grep -c 'Cpus_allowed_list:.0$' /proc/self/status") else { return };
+    let outcome = bundle.run_by(&["taskset", "-c", "0"]);
+    assert_eq!(outcome.stdout.trim(), "0", "{}", outcome.stderr);
 }

@@ -14,9 +14,31 @@ pub fn cloexec_from(first: u32) -> Result<(), Errno> {
     }
 }
 
+/// Closes every descriptor from `first` to `last`. The caller owns none of them any more.
+pub fn close(first: u32, last: u32) -> Result<(), Errno> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: takes integers; that nobody uses these numbers is the caller's promise, and a mistake is an EBADF.
+    match check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }) {
+        Err(Errno::NOSYS | Errno::PERM) => {
+            for fd in u64::from(first)..=u64::from(last).min(limit()) {
+                // SAFETY: as above.
+                let _ = unsafe { libc::close(fd as i32) };
+            }
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}
+
+/// No descriptor has a higher number.
+fn limit() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(FDS_MAX).min(FDS_MAX)
+}
+
 fn one_by_one(first: u32) -> Result<(), Errno> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(FDS_MAX).min(FDS_MAX);
-    for fd in u64::from(first)..limit {
+    for fd in u64::from(first)..limit() {
         // SAFETY: takes integers; a descriptor that is not open answers EBADF, which is what was wanted.
         let _ = unsafe { libc::fcntl(fd as i32, libc::F_SETFD, libc::FD_CLOEXEC) };
     }

@@ -13,9 +13,16 @@ pub const PROC_MAGIC: u64 = 0x9fa0;
 /// `DEVPTS_SUPER_MAGIC`.
 pub const DEVPTS_MAGIC: u64 = 0x1cd1;
 
-/// `access(path, X_OK)`.
+/// `faccessat2(path, X_OK, AT_EACCESS)`: whether we, with the ids and capabilities in effect, may execute it. Kernels before 5.8
+/// answer for the real ids, without capabilities.
 pub fn may_execute(path: &std::ffi::CStr) -> Result<(), crate::Errno> {
-    rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
+    use crate::error::check;
+    const AT_EACCESS: i32 = 0x200;
+    // SAFETY: a C string and integers.
+    match check(unsafe { libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), libc::X_OK, AT_EACCESS) }) {
+        Err(crate::Errno::NOSYS | crate::Errno::PERM) => rustix::fs::access(path, rustix::fs::Access::EXEC_OK),
+        other => other.map(drop),
+    }
 }
 
 /// A file without a name in directory `dir`, open for reading and writing (`O_TMPFILE`).

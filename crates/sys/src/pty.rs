@@ -22,3 +22,12 @@ pub fn set_size(terminal: impl AsFd, rows: u16, columns: u16) -> Result<(), Errn
 pub fn set_controlling(terminal: impl AsFd) -> Result<(), Errno> {
     rustix::process::ioctl_tiocsctty(terminal)
 }
+
+/// Lets lines end as the program ends them (`-ONLCR`), for a terminal whose output goes to another terminal, which adds the carriage
+/// return itself.
+pub fn leave_line_ends(terminal: impl AsFd) -> Result<(), Errno> {
+    use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
+    let mut modes = tcgetattr(&terminal)?;
+    modes.output_modes.remove(OutputModes::ONLCR);
+    tcsetattr(&terminal, OptionalActions::Now, &modes)
+}

@@ -17,3 +17,18 @@ pub fn reset() {
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
     }
 }
+
+/// Ends this process, as the signals of a shell would, on any of these; until [`reset`].
+pub fn end_on(signals: &[i32]) {
+    extern "C" fn end(signal: i32) {
+        // SAFETY: async-signal-safe, and nothing runs after it.
+        unsafe { libc::_exit(ENDED_BY_SIGNAL + signal) }
+    }
+    for signal in signals {
+        // SAFETY: the handler calls nothing but `_exit`.
+        unsafe { libc::signal(*signal, end as extern "C" fn(i32) as libc::sighandler_t) };
+    }
+}
+
+/// What shells add.
+const ENDED_BY_SIGNAL: i32 = 128;

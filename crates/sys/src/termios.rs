@@ -26,9 +26,22 @@ pub struct Raw<'fd> {
 impl<'fd> Raw<'fd> {
     /// Switches the terminal to raw mode: every key is passed on as it is typed.
     pub fn enter(fd: BorrowedFd<'fd>) -> Result<Raw<'fd>> {
+        Raw::change(fd, |raw| raw.make_raw())
+    }
+
+    /// The same for keys only: what is written to it is processed as before.
+    pub fn enter_keys(fd: BorrowedFd<'fd>) -> Result<Raw<'fd>> {
+        Raw::change(fd, |raw| {
+            let output_modes = raw.output_modes;
+            raw.make_raw();
+            raw.output_modes = output_modes;
+        })
+    }
+
+    fn change(fd: BorrowedFd<'fd>, change: impl FnOnce(&mut Termios)) -> Result<Raw<'fd>> {
         let before = tcgetattr(fd).call(|| format!("tcgetattr({})", Fd(fd)))?;
         let mut raw = before.clone();
-        raw.make_raw();
+        change(&mut raw);
         tcsetattr(fd, OptionalActions::Drain, &raw).call(|| format!("tcsetattr({}, raw)", Fd(fd)))?;
         Ok(Raw { fd, before })
     }

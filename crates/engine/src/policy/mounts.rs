@@ -78,18 +78,23 @@ fn base(basis: &Basis) -> Vec<Mount> {
     list
 }
 
+/// A bind that may be written says nothing about it: naming an attribute clears those of the source that are not named.
 fn user_mount(wish: &ResolvedMount) -> Mount {
-    let access = if wish.read_only { "ro" } else { "rw" };
+    let read_only = wish.read_only.then_some("ro");
+    let bound = |options: [&str; 2]| {
+        let options: Vec<&str> = options.into_iter().chain(read_only).collect();
+        bind(&wish.source, &wish.target, &options)
+    };
     match &wish.kind {
         MountKind::Bind(options) => {
             let recursion = if options.non_recursive { "bind" } else { "rbind" };
-            bind(&wish.source, &wish.target, &[recursion, options.propagation.as_str(), access])
+            bound([recursion, options.propagation.as_str()])
         }
-        MountKind::Volume { .. } => bind(&wish.source, &wish.target, &["rbind", "rprivate", access]),
+        MountKind::Volume { .. } => bound(["rbind", "rprivate"]),
         MountKind::Tmpfs { options } => {
             let mut all = vec!["noexec", "nosuid", "nodev"];
             all.extend(options.iter().map(String::as_str));
-            all.push(access);
+            all.push(read_only.unwrap_or("rw"));
             mount(&wish.target, "tmpfs", "tmpfs", &all)
         }
     }

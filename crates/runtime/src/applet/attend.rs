@@ -3,6 +3,7 @@
 use std::{
     io::{stdin, stdout},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
 use knarr_sys::{
@@ -37,7 +38,7 @@ impl Attendant {
         let (keys, screen) = (stdin(), stdout());
         let (keys, screen) = (keys.as_fd(), screen.as_fd());
         let ours = console.is_some() && termios::is_terminal(keys);
-        let _raw = if ours { Some(termios::Raw::enter(keys)?) } else { None };
+        let _raw = if ours { Some(termios::Raw::enter_keys(keys)?) } else { None };
         let mut relay = Relay { console, keys: Some(keys), screen };
         relay.resize();
         loop {
@@ -75,6 +76,18 @@ impl Attendant {
         Ok(())
     }
 }
+
+/// What a program wrote to its terminal before it ended without having been attended to.
+pub(crate) fn last_words(console: OwnedFd) {
+    let screen = stdout();
+    let mut relay = Relay { console: Some(console), keys: None, screen: screen.as_fd() };
+    while relay.console.as_ref().is_some_and(|console| poll::readable_within(console, Some(NOW)).unwrap_or(false)) {
+        relay.show();
+    }
+}
+
+/// Without waiting.
+const NOW: Duration = Duration::ZERO;
 
 /// Between two terminals.
 struct Relay<'a> {

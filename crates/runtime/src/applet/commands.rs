@@ -116,10 +116,18 @@ pub(crate) struct Call {
 enum Action {
     Command(&'static Command),
     Version,
-    Help,
+    Help(Option<&'static Command>),
 }
 
 impl Call {
+    /// The command's name.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.action {
+            Action::Command(command) => command.name,
+            _ => "",
+        }
+    }
+
     pub(crate) fn enters_containers(&self) -> bool {
         matches!(self.action, Action::Command(command) if command.enters)
     }
@@ -127,7 +135,8 @@ impl Call {
     pub(crate) fn run(&self, world: &World, say: &mut dyn FnMut(&str)) -> Result<Done, Failure> {
         match self.action {
             Action::Version => Ok(Done::Text(version(&world.name))),
-            Action::Help => Ok(Done::Text(help(&world.name))),
+            Action::Help(None) => Ok(Done::Text(help(&world.name))),
+            Action::Help(Some(command)) => Ok(Done::Text(help_of(&world.name, command))),
             Action::Command(command) => {
                 (command.run)(&mut Context { world, globals: &self.globals, given: &self.given, say })
             }
@@ -171,12 +180,12 @@ pub(crate) fn parse(words: &[String], world: &World) -> Result<Call, Failure> {
         return Ok(Call { globals, given: Given::default(), action: Action::Version });
     }
     let Some((name, rest)) = before.words.split_first().filter(|_| !before.has("help")) else {
-        return Ok(Call { globals, given: Given::default(), action: Action::Help });
+        return Ok(Call { globals, given: Given::default(), action: Action::Help(None) });
     };
     let command = COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| Failure::Command(name.clone()))?;
     let given = argv::parse(command.flags, rest, command.flags_until)?;
     if given.has("help") {
-        return Ok(Call { globals, given, action: Action::Help });
+        return Ok(Call { globals, given, action: Action::Help(Some(command)) });
     }
     let (fewest, most) = command.words;
     match given.words.len() {
@@ -199,17 +208,35 @@ fn rootless(text: &str) -> Result<Option<bool>, Failure> {
 /// As engines parse it: a line with "version", and the version of the specification.
 fn version(name: &str) -> String {
     let name = if name == "knarr" { "knarr-runtime" } else { name };
-    format!("{name} version {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), features::SPEC_VERSION)
+    let version = env!("CARGO_PKG_VERSION");
+    format!("{name} version {version}\ncommit: v{version}\nspec: {}\n", features::SPEC_VERSION)
 }
 
+/// In the form of runc's help.
 fn help(name: &str) -> String {
-    let lines = COMMANDS.iter().map(|command| format!("  {:<10} {}\n", command.name, command.about));
-    let flags = GLOBALS.iter().map(|flag| format!("  --{}{}\n", flag.name, if flag.value { " VALUE" } else { "" }));
+    let lines: String = COMMANDS.iter().map(|command| format!("   {:<11} {}\n", command.name, command.about)).collect();
+    let flags = flags_help(GLOBALS);
     format!(
-        "{name}: an OCI runtime\n\nusage: {name} [flags] COMMAND [flags] [CONTAINER] …\n\ncommands:\n{}\nflags:\n{}",
-        lines.collect::<String>(),
-        flags.collect::<String>()
+        "NAME:\n   {name} - Open Container Initiative runtime\n\n\
+         USAGE:\n   {name} [global options] command [command options] [arguments...]\n\n\
+         COMMANDS:\n{lines}\nGLOBAL OPTIONS:\n{flags}"
     )
+}
+
+fn help_of(name: &str, command: &Command) -> String {
+    let (word, about, flags) = (command.name, command.about, flags_help(command.flags));
+    let arguments = if command.words.1 == 0 { "" } else { " <container-id>" };
+    format!(
+        "NAME:\n   {name} {word} - {about}\n\nUSAGE:\n   {name} {word} [command options]{arguments}\n\nOPTIONS:\n{flags}"
+    )
+}
+
+fn flags_help(flags: &[Flag]) -> String {
+    let line = |flag: &Flag| {
+        let short = flag.short.map(|letter| format!(", -{letter}")).unwrap_or_default();
+        format!("   --{}{short}{}\n", flag.name, if flag.value { " value" } else { "" })
+    };
+    flags.iter().map(line).collect()
 }
 
 #[rustfmt::skip]
@@ -273,7 +300,9 @@ mod tests {
         match parse(&words, &world) {
             Err(failure) => failure.text(),
             Ok(Call { action: Action::Version, .. }) => "version".into(),
-            Ok(Call { action: Action::Help, .. }) => "help".into(),
+            Ok(Call { action: Action::Help(command), .. }) => {
+                format!("help {}", command.map_or("", |command| command.name)).trim_end().into()
+            }
             Ok(Call { globals, given, action: Action::Command(command) }) => {
                 format!("{} {} {}", command.name, given.words.join(" "), globals.root.display())
             }
@@ -308,12 +337,12 @@ mod tests {
         assert_eq!(told("--version"), "version");
         assert_eq!(told("-v"), "version");
         assert_eq!(told(""), "help");
-        assert_eq!(told("run --help"), "help");
+        assert_eq!(told("run --help"), "help run");
     }
 
     #[test]
     fn wrong_lines_say_why() {
-        assert_eq!(told("frob"), "no such command: frob");
+        assert_eq!(told("frob"), "No help topic for 'frob': there is no such command");
         assert_eq!(told("create"), "create: more arguments are needed");
         assert_eq!(told("state a b"), "state: there are too many arguments");
         assert_eq!(told("--log-format xml list"), "invalid value for log-format: \"xml\" is not text or json");

@@ -200,7 +200,7 @@ pub(crate) fn read_spec(path: &Path) -> Result<(Read<Spec>, Vec<u8>), Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Failure::NoConfig(path.into())),
         other => other.at("read", path)?,
     };
-    Ok((document::read(&bytes, path, "/process/capabilities")?, bytes))
+    Ok((document::read(&bytes, path, "/process")?, bytes))
 }
 
 /// Makes the directory of a new container; the one who can make it owns the id.

@@ -7,11 +7,11 @@ use std::{
 
 use knarr_cgroup::Bus;
 use knarr_spec::runtime::Spec;
-use knarr_sys::credentials;
+use knarr_sys::{credentials, pty};
 
 use super::{
-    attend::Attendant,
-    commands::{Context, Done, Manager},
+    attend::{Attendant, last_words},
+    commands::{Context, Done, Globals, Manager},
     console::hand_over,
     container::{Container, make_directory, read_spec, record, short, ticks_if_alive},
     delete,
@@ -20,7 +20,7 @@ use super::{
     notify::{self, Notify},
     time,
 };
-use crate::{CgroupChoice, CreateOptions, Created, Gate, Host, RootSource, Stdio, plan};
+use crate::{CgroupChoice, CreateOptions, Created, Gate, Host, ParentStep, RootSource, Stdio, Step, plan};
 
 /// `create`: everything but the program.
 pub(crate) fn create(context: &mut Context<'_>) -> Result<Done, Failure> {
@@ -39,9 +39,17 @@ pub(crate) fn run(context: &mut Context<'_>) -> Result<Done, Failure> {
     let notify = Notify::bind(context, &make.directory)?;
     let (container, mut created) = make.container(context)?;
     let console = created.take_console();
+    if let Some(console) = &console {
+        // Our own terminal adds the carriage returns.
+        let _ = pty::leave_line_ends(console);
+    }
     let running = match created.start() {
-        Ok(running) => running,
+        Ok(running) => {
+            log::debug(context.globals, || "init: closing the pipe to signal completion".into());
+            running
+        }
         Err(error) => {
+            console.into_iter().for_each(last_words);
             let _ = fs::remove_dir_all(&container.directory);
             return Err(error.into());
         }
@@ -97,7 +105,7 @@ impl Make {
             _ => {}
         }
         let preserve_fds = given.number("preserve-fds")?.unwrap_or(0);
-        check_descriptors(context.world.listen_fds, preserve_fds)?;
+        check_descriptors(context, context.world.listen_fds, preserve_fds)?;
         let cgroup = cgroup(context)?;
         let directory = make_directory(&context.globals.root, &id)?;
         let root = spec.root().as_ref().map_or("rootfs".into(), |root| root.path().clone());
@@ -151,8 +159,9 @@ impl Make {
             log::warning(context.globals, note);
         }
         plan.details.iter().for_each(|detail| log::debug(context.globals, || detail.clone()));
-        log::debug(context.globals, || plan.to_string());
+        tell(context.globals, &plan);
         let mut created = crate::create(&plan, Stdio::default())?;
+        log::debug(context.globals, || format!("child process in init() waits for its start: {}", created.pid()));
         match self.hand_out(context, &mut created) {
             Ok(container) => Ok((container, created)),
             Err(failure) => {
@@ -213,6 +222,23 @@ fn bus(context: &Context<'_>) -> Result<Bus, Failure> {
     Ok(Bus::user(context.world.session_bus.as_deref(), context.world.runtime_directory.as_deref()))
 }
 
+/// The plan, for those who debug; with the words that runc's own debug log has for the clone.
+pub(crate) fn tell(globals: &Globals, plan: &crate::Plan) {
+    for step in &plan.parent {
+        log::debug(globals, || match step {
+            ParentStep::Clone { .. } => format!("nsexec container setup: {step}"),
+            step => format!("parent: {step}"),
+        });
+    }
+    for step in &plan.child {
+        log::debug(globals, || match step {
+            Step::Affinity { list, mask } => format!("nsexec: affinity: {:#x} ({list})", mask.first().unwrap_or(&0)),
+            Step::Seccomp(program) => format!("seccomp filter flags: {}", program.flags),
+            step => format!("child: {step}"),
+        });
+    }
+}
+
 /// Engines wait for this file: it appears whole.
 pub(crate) fn write_pid(path: &std::path::Path, pid: u32) -> Result<(), Failure> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -222,7 +248,12 @@ pub(crate) fn write_pid(path: &std::path::Path, pid: u32) -> Result<(), Failure>
 }
 
 /// Descriptors that are to be passed on must be there; a hole would be filled by one of ours.
-pub(crate) fn check_descriptors(listen: u32, preserve: u32) -> Result<(), Failure> {
+///
+/// crun passes on those that are there, and so do we under its name: ours are closed on execve.
+pub(crate) fn check_descriptors(context: &Context<'_>, listen: u32, preserve: u32) -> Result<(), Failure> {
+    if context.world.name == "crun" {
+        return Ok(());
+    }
     let there = |fd: &u32| fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok();
     match (3..3 + listen + preserve).find(|fd| !there(fd)) {
         Some(fd) => Err(Failure::PreservedFd(fd)),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use knarr_spec::OtherPlatforms;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::failure::Failure;
 use crate::capability_number;
@@ -17,7 +17,7 @@ pub(crate) struct Read<T> {
     pub warnings: Vec<String>,
 }
 
-/// Reads a document whose capabilities stand at `at` (a JSON pointer). The usual document has none but known ones, and is read once.
+/// Reads a document whose process stands at `at` (a JSON pointer). The usual document has nothing to mend, and is read once.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], path: &Path, at: &str) -> Result<Read<T>, Failure> {
     let wrong = |source| Failure::Json { what: format!("read {}", path.display()), source };
     if has(bytes, &["freebsd", "hwConfig"]) {
@@ -34,12 +34,11 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], path: &Path, at: &str) -> 
         Err(error) => error,
     };
     let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else { return Err(wrong(error)) };
-    let unknown = value.pointer_mut(at).map(drop_unknown).unwrap_or_default();
-    if unknown.is_empty() {
-        return Err(wrong(error));
-    }
+    let unknown = value.pointer_mut(at).map(mend).unwrap_or_default();
     let warnings = unknown.iter().map(|name| format!("process.capabilities: unknown capability {name:?} is ignored"));
-    Ok(Read { document: serde_json::from_value(value).map_err(wrong)?, warnings: warnings.collect() })
+    // The first error knows its line.
+    let document = serde_json::from_value(value).map_err(|_| wrong(error))?;
+    Ok(Read { document, warnings: warnings.collect() })
 }
 
 /// How 1.2 asked for monitoring, which `oci-spec` reads by other names.
@@ -58,6 +57,24 @@ fn rename_monitoring(rdt: &mut Value) -> bool {
     }
     !old.is_empty()
 }
+
+/// A process without a user is root's, as runc has it; scheduler flags have the names of the specification. Answers with the
+/// capabilities that were taken out.
+fn mend(process: &mut Value) -> Vec<String> {
+    let Some(fields) = process.as_object_mut() else { return Vec::new() };
+    fields.entry("user").or_insert_with(|| json!({ "uid": 0, "gid": 0 }));
+    let flags = fields.get_mut("scheduler").and_then(|scheduler| scheduler.get_mut("flags"));
+    for flag in flags.and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some((_, ours)) = SCHEDULER_FLAGS.iter().find(|(theirs, _)| flag == theirs) {
+            *flag = json!(ours);
+        }
+    }
+    fields.get_mut("capabilities").map(drop_unknown).unwrap_or_default()
+}
+
+/// The names of the specification, and what the types call them.
+const SCHEDULER_FLAGS: [(&str, &str); 2] =
+    [("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"), ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN")];
 
 /// Takes the unknown ones out of every set.
 fn drop_unknown(sets: &mut Value) -> Vec<String> {
@@ -84,7 +101,7 @@ mod tests {
     #[test]
     fn an_unknown_capability_is_a_warning() {
         let bytes = br#"{"ociVersion":"1.3.0","process":{"cwd":"/","user":{"uid":0,"gid":0},"capabilities":{"bounding":["CAP_FLY","CAP_KILL"],"permitted":["CAP_FLY"]}}}"#;
-        let read = read::<Spec>(bytes, Path::new("config.json"), "/process/capabilities").unwrap();
+        let read = read::<Spec>(bytes, Path::new("config.json"), "/process").unwrap();
         assert_eq!(read.warnings, ["process.capabilities: unknown capability \"CAP_FLY\" is ignored"]);
         let capabilities = read.document.process().clone().unwrap().capabilities().clone().unwrap();
         assert_eq!(capabilities.bounding().as_ref().map(|set| set.len()), Some(1));
@@ -93,14 +110,14 @@ mod tests {
     #[test]
     fn so_it_is_for_one_process() {
         let bytes = br#"{"cwd":"/","user":{"uid":0,"gid":0},"capabilities":{"effective":["cap_fly"]}}"#;
-        assert_eq!(read::<Process>(bytes, Path::new("p"), "/capabilities").unwrap().warnings.len(), 1);
+        assert_eq!(read::<Process>(bytes, Path::new("p"), "").unwrap().warnings.len(), 1);
     }
 
     #[test]
     fn monitoring_can_be_asked_for_as_in_1_2() {
         let monitored = |rdt: &str| {
             let text = format!(r#"{{"ociVersion":"1.2.0","linux":{{"intelRdt":{{{rdt}}}}}}}"#);
-            let read = read::<Spec>(text.as_bytes(), Path::new("c"), "/process/capabilities").unwrap();
+            let read = read::<Spec>(text.as_bytes(), Path::new("c"), "/process").unwrap();
             *read.document.linux().as_ref().unwrap().intel_rdt().as_ref().unwrap().enable_monitoring()
         };
         assert_eq!(monitored(r#""enableCMT":true"#), Some(true));
@@ -111,10 +128,23 @@ mod tests {
     #[test]
     fn what_is_wrong_otherwise_stays_an_error_with_its_place() {
         let text = |bytes: &[u8]| {
-            read::<Spec>(bytes, Path::new("config.json"), "/process/capabilities").err().map(|failure| failure.text())
+            read::<Spec>(bytes, Path::new("config.json"), "/process").err().map(|failure| failure.text())
         };
         assert!(text(br#"{"process":{"cwd":7}}"#).unwrap().contains("line 1 column"));
         assert!(text(br#"{"ociVersion":"1.3.0","freebsd":{"jail":{"host":"no"}}}"#).unwrap().contains("no"));
         assert!(text(b"{").is_some());
+    }
+    #[test]
+    fn a_process_without_a_user_is_roots() {
+        let read = read::<Process>(br#"{"args":["/bin/true"],"cwd":"/"}"#, Path::new("p"), "").unwrap();
+        assert_eq!((read.document.user().uid(), read.document.user().gid()), (0, 0));
+    }
+
+    #[test]
+    fn scheduler_flags_have_the_names_of_the_specification() {
+        let bytes = br#"{"args":["x"],"cwd":"/","scheduler":{"policy":"SCHED_DEADLINE",
+            "flags":["SCHED_FLAG_RESET_ON_FORK","SCHED_FLAG_DL_OVERRUN","SCHED_FLAG_RECLAIM"]}}"#;
+        let read = read::<Process>(bytes, Path::new("p"), "").unwrap();
+        assert_eq!(read.document.scheduler().as_ref().unwrap().flags().as_ref().unwrap().len(), 3);
     }
 }

@@ -22,7 +22,9 @@ pub(crate) fn events(context: &mut Context<'_>) -> Result<Done, Failure> {
         return Err(Failure::NotRunning);
     }
     let cgroup = container.record.cgroup.clone().unwrap_or_default();
-    let line = |kind: &str, data: Value| format!("{}\n", json!({ "type": kind, "id": container.id(), "data": data }));
+    // runc's order, which its users match as text.
+    let head = |kind: &str| format!("{{\"type\":\"{kind}\",\"id\":\"{}\"", container.id());
+    let line = |kind: &str, data: Value| format!("{},\"data\":{data}}}\n", head(kind));
     if context.given.has("stats") {
         return Ok(Done::Text(line("stats", data(&cgroup.stats()?, &container.record))));
     }
@@ -34,7 +36,7 @@ pub(crate) fn events(context: &mut Context<'_>) -> Result<Done, Failure> {
         let stats = cgroup.stats()?;
         if stats.memory.oom_kills > kills {
             kills = stats.memory.oom_kills;
-            (context.say)(&format!("{}\n", json!({ "type": "oom", "id": container.id() })));
+            (context.say)(&format!("{}}}\n", head("oom")));
         }
         if ended {
             return Ok(Done::Quiet);

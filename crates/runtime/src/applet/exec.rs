@@ -1,7 +1,8 @@
 //! `exec`.
 
-use std::os::fd::AsFd;
+use std::{ffi::OsStr, os::fd::AsFd, path::Path};
 
+use knarr_cgroup::Directory;
 use knarr_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process};
 
 use super::{
@@ -10,15 +11,19 @@ use super::{
     commands::{Context, Done},
     console::hand_over,
     container::{Container, Status},
-    create::{check_descriptors, write_pid},
+    create::{check_descriptors, tell, write_pid},
     document,
     failure::{At, Failure},
     log,
 };
-use crate::{ExecTarget, Stdio};
+use crate::{ExecTarget, Host, Stdio, exec_plan, exec_planned};
 
 /// One more program in a container.
 pub(crate) fn exec(context: &mut Context<'_>) -> Result<Done, Failure> {
+    one_more(context).map_err(|failure| Failure::ExecFailed(Box::new(failure)))
+}
+
+fn one_more(context: &Context<'_>) -> Result<Done, Failure> {
     let container = Container::of(context)?;
     match container.status() {
         Status::Stopped => return Err(Failure::ExecStopped),
@@ -37,18 +42,25 @@ pub(crate) fn exec(context: &mut Context<'_>) -> Result<Done, Failure> {
         _ => {}
     }
     let preserve_fds = context.given.number("preserve-fds")?.unwrap_or(0);
-    check_descriptors(0, preserve_fds)?;
+    check_descriptors(context, 0, preserve_fds)?;
     let target = ExecTarget {
         pid: container.record.pid,
         cgroup: cgroup(&container, context.given)?,
+        cgroup_of_init: if context.given.value("cgroup").is_some() { None } else { cgroup_of_init(&container) },
         seccomp: spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()),
         rdt: container.record.rdt.clone(),
         annotations: container.record.annotations.clone(),
+        state: Some(container.state(crate::Status::Running)),
+        personality: spec.linux().as_ref().and_then(|linux| linux.personality().clone()),
+        leave_line_ends: !detach,
         pdeathsig: false,
         preserve_fds,
     };
     let attendant = if detach { None } else { Some(Attendant::new()?) };
-    let mut running = crate::exec(&target, &process, Stdio::default())?;
+    let plan = exec_plan(&target, &process)?;
+    tell(context.globals, &plan);
+    log::debug(context.globals, || "child process in init() gets its plan; setns_init: about to exec".into());
+    let mut running = exec_planned(&plan, &target, Stdio::default())?;
     let console = running.console.take();
     if let (Some(socket), Some(master)) = (context.given.value("console-socket"), &console) {
         hand_over(&context.path(socket), master.as_fd(), "/dev/ptmx")?;
@@ -69,32 +81,47 @@ pub(crate) fn exec(context: &mut Context<'_>) -> Result<Done, Failure> {
 fn cgroup(container: &Container, given: &Given) -> Result<Option<knarr_cgroup::Cgroup>, Failure> {
     let Some(mut cgroup) = container.record.cgroup.clone() else { return Ok(None) };
     for text in given.values("cgroup") {
-        let wrong = |wants| Failure::Value { flag: "cgroup", value: text.into(), wants };
-        let (controllers, path) = text.split_once(':').unwrap_or(("", text));
-        let names: Vec<&std::ffi::OsStr> = std::path::Path::new(path).iter().filter(|part| *part != "/").collect();
-        if names.iter().any(|name| *name == "..") {
-            return Err(wrong("a path below the container's cgroup"));
-        }
-        let meant = |directory: &knarr_cgroup::Directory| match controllers {
-            "" => directory.version == knarr_cgroup::Version::V2,
-            list => list.split(',').any(|name| directory.controllers.iter().any(|known| known == name)),
+        let (controllers, path) = match text.split_once(':') {
+            Some((controllers, path)) => (controllers.split(',').collect(), path),
+            None => (Vec::new(), text),
         };
+        let names: Vec<&OsStr> = Path::new(path).iter().filter(|part| *part != "/").collect();
+        if names.iter().any(|name| *name == "..") {
+            return Err(Failure::SubCgroup(text.into()));
+        }
+        let has = |directory: &Directory, name: &str| directory.controllers.iter().any(|known| known == name);
+        if let Some(name) = controllers.iter().find(|name| !cgroup.directories.iter().any(|d| has(d, name))) {
+            return Err(Failure::Controller((*name).into()));
+        }
         if let Some(unit) = &mut cgroup.unit {
             unit.subgroup = [unit.subgroup.as_str(), path.trim_matches('/')].join("/").trim_matches('/').to_owned();
         }
+        let meant = |d: &Directory| controllers.is_empty() || controllers.iter().any(|name| has(d, name));
         for directory in cgroup.directories.iter_mut().filter(|directory| meant(directory)) {
             directory.path.extend(&names);
-            if !directory.path.is_dir() {
-                return Err(wrong("an existing cgroup"));
-            }
         }
     }
     Ok(Some(cgroup))
 }
 
-fn read(context: &Context<'_>, path: &std::path::Path) -> Result<Process, Failure> {
+/// The container's cgroup, with the version 2 group its init has moved itself to.
+fn cgroup_of_init(container: &Container) -> Option<knarr_cgroup::Cgroup> {
+    let mut cgroup = container.record.cgroup.clone()?;
+    let v2 = cgroup.directories.iter_mut().find(|directory| directory.version == knarr_cgroup::Version::V2)?;
+    let text = std::fs::read_to_string(format!("/proc/{}/cgroup", container.record.pid)).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let hierarchy = Host::probe().cgroups.into_iter().find(|hierarchy| hierarchy.version2)?;
+    let of_init = hierarchy.mount_point.join(path);
+    if v2.path == of_init {
+        return None;
+    }
+    v2.path = of_init;
+    Some(cgroup)
+}
+
+fn read(context: &Context<'_>, path: &Path) -> Result<Process, Failure> {
     let bytes = std::fs::read(path).at("read", path)?;
-    let read = document::read(&bytes, path, "/capabilities")?;
+    let read = document::read(&bytes, path, "")?;
     read.warnings.iter().for_each(|text| log::warning(context.globals, text));
     check(read.document)
 }

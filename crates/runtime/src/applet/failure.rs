@@ -16,13 +16,13 @@ pub(crate) enum Failure {
     Value { flag: &'static str, value: String, wants: &'static str },
     #[error("argument {0:?} is not text")]
     NotText(OsString),
-    #[error("no such command: {0}")]
+    #[error("No help topic for '{0}': there is no such command")]
     Command(String),
     #[error("{command}: {wants}")]
     Words { command: &'static str, wants: &'static str },
     #[error("container id cannot be empty")]
     EmptyId,
-    #[error("invalid container ID format: {0}")]
+    #[error("invalid container ID format: {0}: invalid character in container ID")]
     InvalidId(String),
     #[error("container with given ID already exists: {0}")]
     Exists(String),
@@ -44,6 +44,10 @@ pub(crate) enum Failure {
     ExecPaused,
     #[error("cannot delete container {id} that is not stopped: {status}")]
     NotStopped { id: String, status: &'static str },
+    #[error("bad sub cgroup path: {0} does not lie below the container's cgroup")]
+    SubCgroup(String),
+    #[error("unknown controller {0} in --cgroup")]
+    Controller(String),
     #[error("container init still running")]
     StillRunning,
     #[error("unknown signal {0:?}")]
@@ -60,6 +64,8 @@ pub(crate) enum Failure {
     NoProcess,
     #[error("unable to stat preserved-fd {0}")]
     PreservedFd(u32),
+    #[error("exec failed")]
+    ExecFailed(#[source] Box<Failure>),
     #[error("{0}")]
     Exec(&'static str),
     #[error("systemd cgroup flag passed, but systemd support for managing cgroups is not available")]
@@ -96,6 +102,8 @@ pub(crate) enum Failure {
 
 /// What runc exits with.
 const EXIT_FAILED: u8 = 1;
+/// … and from `exec`, where 1 could be the program's own.
+const EXIT_EXEC_FAILED: u8 = 255;
 
 impl Failure {
     /// The whole chain in one line, and the hint.
@@ -103,10 +111,15 @@ impl Failure {
         let mut text = self.to_string();
         let mut source = self.source();
         while let Some(error) = source {
-            text = format!("{text}: {error}");
+            let told = error.to_string();
+            // Some errors repeat what they come from.
+            if !text.ends_with(&told) {
+                text = format!("{text}: {told}");
+            }
             source = error.source();
         }
-        let hint = match self {
+        let cause = if let Failure::ExecFailed(cause) = self { cause } else { self };
+        let hint = match cause {
             Failure::Runtime(error) => error.hint(),
             Failure::Cgroup(error) => error.hint(),
             Failure::Criu { .. } => Some("install the package criu, or name the program with --criu"),
@@ -115,10 +128,43 @@ impl Failure {
         hint.map(|hint| format!("{text} (hint: {hint})")).unwrap_or(text)
     }
 
+    /// The same for a command, in the frame that runc puts around an error of making a container or a process.
+    pub(crate) fn text_of(&self, program: &str, command: &str) -> String {
+        match self {
+            // What execve(2) answered is told bare, as whoever executed it would.
+            Failure::Runtime(crate::Error::Execute { .. }) => self.text(),
+            Failure::Runtime(error) if matches!(command, "create" | "run") => {
+                let frame = format!("{program} {command} failed: unable to start container process");
+                format!("{frame}: {}{}", stage(error), self.text())
+            }
+            Failure::ExecFailed(cause) => match &**cause {
+                Failure::Runtime(error) => {
+                    format!("exec failed: unable to start container process: {}{}", stage(error), cause.text())
+                }
+                _ => self.text(),
+            },
+            _ => self.text(),
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
-        EXIT_FAILED
+        if matches!(self, Failure::ExecFailed(_)) { EXIT_EXEC_FAILED } else { EXIT_FAILED }
     }
 }
+
+/// Where runc's users look for the reason.
+fn stage(error: &crate::Error) -> &'static str {
+    match error {
+        crate::Error::Step { what, .. } if MOUNTS.iter().any(|word| what.starts_with(word)) => {
+            "error during container init: error mounting: "
+        }
+        crate::Error::Step { .. } => "error during container init: ",
+        _ => "",
+    }
+}
+
+/// How the steps that mount begin.
+const MOUNTS: [&str; 4] = ["mount ", "bind ", "rbind ", "remount "];
 
 /// Puts a path and a purpose beside an I/O error.
 pub(crate) trait At<T> {

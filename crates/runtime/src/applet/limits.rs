@@ -55,8 +55,10 @@ pub(crate) fn update(context: &mut Context<'_>) -> Result<Done, Failure> {
         None => from_flags(context.given)?,
     };
     let mut spec = container.spec()?;
-    let merged = merge(&spec, wanted);
-    let mut now = merged.clone();
+    let mut now = merge(&spec, wanted.clone());
+    lift_swap(&mut now, &wanted);
+    let merged = now.clone();
+    keep_idle(&mut now, &wanted);
     // The list of devices is not ours to change, and writing it anew would deny all for a moment in version 1.
     now.set_devices(None);
     let zero = now.pids().as_ref().is_some_and(|pids| pids.limit() == 0);
@@ -102,6 +104,29 @@ fn caches(container: &mut Container, spec: &mut Spec, given: &Given) -> Result<(
     linux.set_intel_rdt(Some(wanted));
     spec.set_linux(Some(linux));
     Ok(())
+}
+
+/// Memory without a limit and swap with one would contradict each other; runc lifts both.
+fn lift_swap(now: &mut LinuxResources, wanted: &LinuxResources) {
+    let asked = wanted.memory().unwrap_or_default();
+    if let Some(mut memory) = *now.memory()
+        && asked.limit() == Some(-1)
+        && asked.swap().is_none()
+        && memory.swap().is_some()
+    {
+        memory.set_swap(Some(-1));
+        now.set_memory(Some(memory));
+    }
+}
+
+/// The kernel refuses shares for a group that is idle, and shares make it busy: each is written only when it is asked for.
+fn keep_idle(now: &mut LinuxResources, wanted: &LinuxResources) {
+    let asked = wanted.cpu().clone().unwrap_or_default();
+    if let Some(mut cpu) = now.cpu().clone() {
+        cpu.set_shares(asked.shares());
+        cpu.set_idle(asked.idle());
+        now.set_cpu(Some(cpu));
+    }
 }
 
 fn document(from: impl Read, name: &str) -> Result<LinuxResources, Failure> {

@@ -1,4 +1,5 @@
-//! The log that engines read after a failure: logrus' text or JSON lines in a file, or crun's `syslog:` and `journald:`.
+//! The log that engines read after a failure: logrus' text or JSON lines in a file, or crun's `syslog:` and `journald:`. Without
+//! `--log` the lines go to standard error, as runc's do.
 
 use std::{
     fs::OpenOptions,
@@ -96,34 +97,40 @@ fn connect(path: &'static str) -> Result<UnixDatagram, Failure> {
 }
 
 /// One line of level `error` in the log, and on standard error.
-pub(crate) fn error(globals: &Globals, text: &str, terminal: &mut dyn FnMut(&str)) {
-    line(globals, Level::Error, text);
+pub(crate) fn error(globals: &Globals, text: &str) {
+    if globals.log.is_some() {
+        line(globals, Level::Error, text);
+    }
     if globals.log.is_none() && globals.log_json {
-        terminal(&json(Level::Error, text));
+        super::print_error(&json(Level::Error, text));
     } else {
         // crun's form, without a date: engines show it to people.
-        terminal(&format!("{text}\n"));
+        super::print_error(&format!("{text}\n"));
     }
 }
 
-/// One line of level `warning`, in the log only: what is written to standard error here can end up in a container's output.
+/// One line of level `warning`.
 pub(crate) fn warning(globals: &Globals, text: &str) {
     line(globals, Level::Warning, text);
 }
 
 /// Lines of level `debug`, made only when somebody reads them.
 pub(crate) fn debug(globals: &Globals, text: impl FnOnce() -> String) {
-    if globals.log_level >= Level::Debug && globals.log.is_some() {
+    if globals.log_level >= Level::Debug {
         text().lines().for_each(|one| line(globals, Level::Debug, one));
     }
 }
 
 /// A log that cannot be written is no reason to stop a container.
 fn line(globals: &Globals, level: Level, text: &str) {
-    let Some(target) = globals.log.as_ref().filter(|_| level <= globals.log_level) else { return };
+    if level > globals.log_level {
+        return;
+    }
+    let formatted = || if globals.log_json { json(level, text) } else { plain(level, text) };
+    let Some(target) = &globals.log else { return super::print_error(&formatted()) };
     let told = match target {
         Target::File(path) => {
-            let line = if globals.log_json { json(level, text) } else { plain(level, text) };
+            let line = formatted();
             OpenOptions::new().create(true).append(true).open(path).and_then(|mut file| file.write_all(line.as_bytes()))
         }
         Target::Syslog(name) => send(SYSLOG, &format!("<{}>{name}: {text}", FACILITY_DAEMON | level.priority())),

@@ -1,8 +1,9 @@
 //! `state`, `list` and `ps`.
 
-use std::{fs, io, os::unix::fs::MetadataExt, process::Command};
+use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt, path::Path, process::Command};
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::{
     commands::{Context, Done},
@@ -14,26 +15,39 @@ use super::{
 /// `state`: runtime.md's fields and runc's.
 pub(crate) fn state(context: &mut Context<'_>) -> Result<Done, Failure> {
     let container = Container::of(context)?;
-    let value = describe(&container, container.status());
-    Ok(Done::Text(format!("{value:#}\n")))
+    let described = describe(&container, container.status());
+    Ok(Done::Text(format!("{}\n", serde_json::to_string_pretty(&described).expect("a state has string keys only"))))
 }
 
-fn describe(container: &Container, status: Status) -> Value {
+/// In runc's order, which its users match as text.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Described<'a> {
+    oci_version: &'a str,
+    id: &'a str,
+    pid: u32,
+    status: &'static str,
+    bundle: &'a Path,
+    rootfs: &'a Path,
+    created: &'a str,
+    #[serde(skip_serializing_if = "HashMap::is_empty")]
+    annotations: &'a HashMap<String, String>,
+    owner: String,
+}
+
+fn describe(container: &Container, status: Status) -> Described<'_> {
     let record = &container.record;
-    let mut value = json!({
-        "ociVersion": record.oci_version,
-        "id": container.id(),
-        "pid": if status == Status::Stopped { 0 } else { record.pid },
-        "status": status.name(),
-        "bundle": record.options.bundle,
-        "rootfs": record.rootfs,
-        "created": record.created,
-        "owner": owner(container),
-    });
-    if !record.annotations.is_empty() {
-        value["annotations"] = json!(record.annotations);
+    Described {
+        oci_version: &record.oci_version,
+        id: container.id(),
+        pid: if status == Status::Stopped { 0 } else { record.pid },
+        status: status.name(),
+        bundle: &record.options.bundle,
+        rootfs: &record.rootfs,
+        created: &record.created,
+        annotations: &record.annotations,
+        owner: owner(container),
     }
-    value
 }
 
 /// By name where the machine knows one, as `#1000` otherwise.
@@ -65,11 +79,11 @@ pub(crate) fn list(context: &mut Context<'_>) -> Result<Done, Failure> {
     if context.given.has("quiet") {
         return Ok(Done::Text(all.iter().map(|container| format!("{}\n", container.id())).collect()));
     }
-    let rows: Vec<Value> = all.iter().map(|container| describe(container, container.status())).collect();
+    let rows: Vec<Described<'_>> = all.iter().map(|container| describe(container, container.status())).collect();
     match context.given.value("format").unwrap_or("table") {
         // As Go prints a list that was never filled.
         "json" if rows.is_empty() => Ok(Done::Text("null\n".into())),
-        "json" => Ok(Done::Text(format!("{}\n", Value::Array(rows)))),
+        "json" => Ok(Done::Text(format!("{}\n", serde_json::to_string(&rows).expect("a state has string keys only")))),
         "table" => Ok(Done::Text(table(&rows))),
         other => Err(Failure::Value { flag: "format", value: other.into(), wants: "table or json" }),
     }
@@ -89,13 +103,15 @@ pub(crate) fn ids(context: &Context<'_>) -> Result<Vec<String>, Failure> {
 }
 
 /// runc's columns: at least 12 wide, three spaces between.
-fn table(rows: &[Value]) -> String {
-    const COLUMNS: [&str; 6] = ["id", "pid", "status", "bundle", "created", "owner"];
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let mut lines = vec![COLUMNS.map(str::to_uppercase)];
-    lines.extend(rows.iter().map(|row| COLUMNS.map(|column| text(&row[column]))));
+fn table(rows: &[Described<'_>]) -> String {
+    let cells = |row: &Described<'_>| {
+        let (pid, bundle) = (row.pid.to_string(), row.bundle.display().to_string());
+        [row.id.into(), pid, row.status.into(), bundle, row.created.into(), row.owner.clone()]
+    };
+    let mut lines = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
+    lines.extend(rows.iter().map(cells));
     let width = |column: usize| lines.iter().map(|line| line[column].len() + 3).max().unwrap_or(0).max(12);
-    let widths: Vec<usize> = (0..COLUMNS.len() - 1).map(width).collect();
+    let widths: Vec<usize> = (0..5).map(width).collect();
     let padded = |line: &[String; 6]| {
         let cells = widths.iter().zip(line).map(|(width, cell)| format!("{cell:<width$}"));
         format!("{}{}\n", cells.collect::<String>(), line[5])

@@ -11,6 +11,7 @@ use super::{
     failure::{At, Failure},
     features::SPEC_VERSION,
 };
+use crate::Host;
 
 /// Writes `config.json` into the bundle, unless there is one.
 pub(crate) fn spec(context: &mut Context<'_>) -> Result<Done, Failure> {
@@ -19,6 +20,9 @@ pub(crate) fn spec(context: &mut Context<'_>) -> Result<Done, Failure> {
         return Err(Failure::ConfigExists(path));
     }
     let mut document = template();
+    if Host::probe().cgroups.iter().any(|hierarchy| !hierarchy.version2) {
+        without_cgroup_namespace(&mut document);
+    }
     if context.given.has("rootless") {
         without_root(&mut document);
     }
@@ -70,6 +74,13 @@ fn template() -> Value {
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
     })
+}
+
+/// Control groups of version 1 are shown as they are, which is what runc writes where there are some.
+fn without_cgroup_namespace(document: &mut Value) {
+    if let Some(namespaces) = document["linux"]["namespaces"].as_array_mut() {
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+    }
 }
 
 /// An ordinary user: a user namespace with one id, no network of its own, nothing that needs a second id or a cgroup.

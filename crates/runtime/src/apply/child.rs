@@ -3,7 +3,7 @@
 //! Law: what runs here was prepared before the clone. On the straight path nothing is allocated; errors are a step's number
 //! and an errno, and the parent finds the words.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use knarr_sys::clone3::{CLONE_PARENT, CloneOptions, clone3};
 use knarr_sys::setns::{flag, setns, unshare};
@@ -14,7 +14,7 @@ use knarr_sys::{
 
 use super::prepare::Prepared;
 use super::wire::{self, Trouble};
-use super::{console, hook, procfs, program, root, tree, user};
+use super::{console, home, hook, procfs, program, root, tree, user};
 use crate::plan::{Namespace, Plan, Step, Sync};
 
 /// The child's exit codes, seen only when nobody is there to hear the report.
@@ -97,7 +97,7 @@ impl Child<'_> {
             Step::ReadOnly(path) => tree::read_only(self.root()?, path)?,
             Step::MakeWorkingDirectory(path) => drop(tree::make_dir(self.root()?, path)?),
             Step::ReadOnlyRoot => root::read_only(self.root()?)?,
-            Step::Hook(step) => hook::run_in_child(self.prepared, index, step)?,
+            Step::Hook(step) => hook::run_in_child(self, index, step)?,
             Step::PivotRoot => root::pivot(self.root()?)?,
             Step::MoveRoot => root::move_over(self.root()?)?,
             Step::Chroot => root::chroot(self.root()?)?,
@@ -107,6 +107,8 @@ impl Child<'_> {
             Step::IoPriority { class, priority } => ioprio_set::set(*class, *priority)?,
             Step::MemoryPolicy { mode, nodes } => set_mempolicy::set(*mode, nodes)?,
             Step::Personality(persona) => personality::set(*persona)?,
+            // A denied call leaves us where our caller was.
+            Step::AnyProcessor => drop(sched::set_affinity(&EVERY_PROCESSOR)),
             Step::Affinity { mask, .. } => sched::set_affinity(mask)?,
             Step::Stdio => self.stdio()?,
             Step::CloseDescriptors { keep } => self.close(*keep)?,
@@ -114,6 +116,7 @@ impl Child<'_> {
             Step::User { uid, gid, groups, umask } => {
                 user::become_user(*uid, *gid, groups.as_deref(), *umask)?;
             }
+            Step::Home { uid, variable } => home::set(self.prepared, *uid, *variable),
             Step::FindProgram => self.program = program::find(&self.plan.program.candidates)?,
             Step::Say(sync) => self.say(*sync)?,
             Step::Wait(sync) => return self.wait(*sync),
@@ -202,8 +205,38 @@ impl Child<'_> {
     /// What has done its work is closed at once, so that nobody finds it in the init that waits for its start; the rest by execve.
     fn close(&mut self, keep: u32) -> Result<(), Errno> {
         self.root = None;
+        self.covers = tree::Covers::default();
         self.prepared.release();
+        if self.prepared.gate.is_some() {
+            // Nobody knows how long it will wait: what our callers left open goes too.
+            self.close_others(FIRST_FD + keep)?;
+        }
         close_range::cloexec_from(FIRST_FD + keep)
+    }
+
+    /// All but what the steps that are left need.
+    fn close_others(&self, first: u32) -> Result<(), Errno> {
+        let prepared = &*self.prepared;
+        let agent = prepared.agent.as_ref();
+        let terminal = self.terminal.as_ref();
+        let needed = [
+            Some(&self.socket),
+            prepared.gate.as_ref(),
+            prepared.proc.as_ref(),
+            prepared.state.as_ref(),
+            agent.map(|agent| &agent.socket),
+            agent.map(|agent| &agent.message),
+            terminal.map(|terminal| &terminal.master),
+            terminal.map(|terminal| &terminal.slave),
+        ];
+        let mut numbers = needed.map(|fd| fd.map_or(0, |fd| fd.as_raw_fd() as u32));
+        numbers.sort_unstable();
+        let mut from = first;
+        for number in numbers.into_iter().filter(|number| *number >= first) {
+            close_range::close(from, number.saturating_sub(1))?;
+            from = number + 1;
+        }
+        close_range::close(from, u32::MAX)
     }
 
     fn say(&mut self, sync: Sync) -> Result<(), Errno> {
@@ -216,6 +249,8 @@ impl Child<'_> {
         if sync == Sync::Start
             && let Some(gate) = self.prepared.gate.take()
         {
+            // As process 1 it would not even notice them otherwise.
+            sigaction::end_on(&ENDING);
             self.socket = scm_rights::accept(&gate)?;
         }
         match wire::hear(&self.socket)? {
@@ -239,6 +274,10 @@ impl Child<'_> {
     }
 }
 
+/// 8192 processors are the most a kernel for x86 can be built for.
+const EVERY_PROCESSOR: [u64; 128] = [u64::MAX; 128];
+/// SIGHUP, SIGINT, SIGQUIT, SIGTERM.
+const ENDING: [i32; 4] = [1, 2, 3, 15];
 /// Descriptors 0, 1 and 2 are the program's in any case.
 const FIRST_FD: u32 = 3;
 const SIGKILL: i32 = 9;

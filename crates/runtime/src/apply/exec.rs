@@ -5,16 +5,17 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use knarr_cgroup::Cgroup;
-use knarr_spec::runtime::{LinuxSeccomp, Process};
+use knarr_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
 use knarr_sys::fs::{self, Mode, OFlags};
-use knarr_sys::pidfd;
+use knarr_sys::{Errno, pidfd, pty};
 
+use super::parent::Ready;
 use super::parent::{self, Failing, FailingCall};
 use super::prepare::{Made, Prepared};
 use super::{Running, Stdio, heard_start, wire};
 use crate::plan::{Joining, Namespace, Step, Sync, plan_exec};
 use crate::resctrl::Rdt;
-use crate::{CreateOptions, Error, Host, Plan, verify};
+use crate::{CreateOptions, Error, Host, Plan, State, verify};
 
 /// The container a process joins.
 #[derive(Clone, Debug, Default)]
@@ -25,10 +26,18 @@ pub struct ExecTarget {
     pub cgroup: Option<Cgroup>,
     /// Its group of caches and memory bandwidth.
     pub rdt: Option<Rdt>,
+    /// Where the init itself is. Version 2 lets nobody into a group that has handed controllers on; then the process goes there.
+    pub cgroup_of_init: Option<Cgroup>,
     /// The container's profile.
     pub seccomp: Option<LinuxSeccomp>,
     /// Its annotations, for those that change how a process is made.
     pub annotations: HashMap<String, String>,
+    /// The container's state, which a seccomp agent is told.
+    pub state: Option<State>,
+    /// The container's execution domain.
+    pub personality: Option<LinuxPersonality>,
+    /// Its terminal's output goes to another terminal, which adds the carriage returns.
+    pub leave_line_ends: bool,
     /// Kill the process when the one that made it dies.
     pub pdeathsig: bool,
     /// How many descriptors from 3 on the program keeps.
@@ -37,6 +46,11 @@ pub struct ExecTarget {
 
 /// Runs one more program in a container.
 pub fn exec(target: &ExecTarget, process: &Process, stdio: Stdio) -> Result<Running, Error> {
+    exec_planned(&exec_plan(target, process)?, target, stdio)
+}
+
+/// The plan of one more program, made for the container as it is now.
+pub fn exec_plan(target: &ExecTarget, process: &Process) -> Result<Plan, Error> {
     let namespaces = differing(target.pid)?;
     let options = CreateOptions {
         id: target.pid.to_string(),
@@ -47,6 +61,7 @@ pub fn exec(target: &ExecTarget, process: &Process, stdio: Stdio) -> Result<Runn
     let joining = Joining {
         namespaces: &namespaces,
         seccomp: target.seccomp.as_ref(),
+        personality: target.personality.as_ref(),
         cgroup: target.cgroup.is_some(),
         unit: target.cgroup.as_ref().and_then(|cgroup| cgroup.unit.clone()).filter(|unit| unit.bus.user),
         rdt: target.rdt.clone(),
@@ -56,8 +71,9 @@ pub fn exec(target: &ExecTarget, process: &Process, stdio: Stdio) -> Result<Runn
     if namespaces.contains(&Namespace::User) {
         host.setgroups_denied = groups_denied(target.pid);
     }
-    let plan = plan_exec(&joining, process, &host, &options)?;
-    exec_planned(&plan, target, stdio)
+    let mut plan = plan_exec(&joining, process, &host, &options)?;
+    plan.container = target.state.clone();
+    Ok(plan)
 }
 
 /// Whether the container's user namespace denies `setgroups`, as one made without newgidmap does.
@@ -68,18 +84,16 @@ fn groups_denied(pid: u32) -> bool {
 /// The same with a plan made before.
 pub fn exec_planned(plan: &Plan, target: &ExecTarget, stdio: Stdio) -> Result<Running, Error> {
     verify(plan).map_err(Error::Plan)?;
-    let mut prepared = Prepared::new(plan, stdio)?;
-    let process = pidfd::open(target.pid).failing_call(|| "join the container".into())?;
-    if plan.child.contains(&Step::ContainerRoot) {
-        prepared.target_root = Some(open(&format!("/proc/{}/root", target.pid), OFlags::PATH)?);
+    let again =
+        target.cgroup_of_init.as_ref().map(|cgroup| stdio.duplicate().map(|stdio| (cgroup, stdio))).transpose()?;
+    let ready = match (bring_up(plan, target, target.cgroup.as_ref(), stdio), again) {
+        (Err(error), Some((cgroup, stdio))) if is_busy(&error) => bring_up(plan, target, Some(cgroup), stdio),
+        (ready, _) => ready,
+    };
+    let ready = ready.map_err(|error| if is_busy(&error) { Error::JoinCgroup(Box::new(error)) } else { error })?;
+    if let Some(console) = ready.console.as_ref().filter(|_| target.leave_line_ends) {
+        let _ = pty::leave_line_ends(console);
     }
-    let handle = process.try_clone().map_err(|_| knarr_sys::Errno::MFILE);
-    prepared.namespaces.push((Namespace::Pid, handle.failing("join the container", "fcntl(F_DUPFD_CLOEXEC)")?));
-    prepared.target = Some(process);
-    if let Some(cgroup) = target.cgroup.as_ref().filter(|_| plan.child.contains(&Step::EnterCgroup)) {
-        prepared.enter(cgroup)?;
-    }
-    let ready = parent::bring_up(plan, prepared, &mut Made::default())?;
     let said = wire::say(&ready.socket, Sync::Start, None);
     if let Err(error) = heard_start(plan, &ready.socket) {
         super::child::put_down(&ready.pidfd);
@@ -87,6 +101,26 @@ pub fn exec_planned(plan: &Plan, target: &ExecTarget, stdio: Stdio) -> Result<Ru
     }
     said.failing("start the process", "sendmsg()")?;
     Ok(Running { pid: ready.pid, pidfd: ready.pidfd, console: ready.console, cgroup: None })
+}
+
+/// What clone3 answers where the group cannot take a process.
+fn is_busy(error: &Error) -> bool {
+    matches!(error, Error::Parent { source, .. } if source.errno == Errno::BUSY)
+}
+
+fn bring_up(plan: &Plan, target: &ExecTarget, cgroup: Option<&Cgroup>, stdio: Stdio) -> Result<Ready, Error> {
+    let mut prepared = Prepared::new(plan, stdio)?;
+    let process = pidfd::open(target.pid).failing_call(|| "join the container".into())?;
+    if plan.child.contains(&Step::ContainerRoot) {
+        prepared.target_root = Some(open(&format!("/proc/{}/root", target.pid), OFlags::PATH)?);
+    }
+    let handle = process.try_clone().map_err(|_| Errno::MFILE);
+    prepared.namespaces.push((Namespace::Pid, handle.failing("join the container", "fcntl(F_DUPFD_CLOEXEC)")?));
+    prepared.target = Some(process);
+    if let Some(cgroup) = cgroup.filter(|_| plan.child.contains(&Step::EnterCgroup)) {
+        prepared.enter(cgroup).map_err(|error| Error::JoinCgroup(Box::new(error)))?;
+    }
+    parent::bring_up(plan, prepared, &mut Made::default())
 }
 
 /// The namespaces of a process that are not ours.

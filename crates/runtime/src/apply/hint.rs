@@ -17,6 +17,9 @@ pub(crate) fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
             Some("in a user namespace only some file systems can be mounted, and none with more rights than outside")
         }
         (Step::Limit { .. }, Errno::PERM) => Some("a hard limit can be raised only with CAP_SYS_RESOURCE"),
+        (Step::Scheduler(attr), Errno::PERM) if attr.policy == DEADLINE => {
+            Some("it needs every processor: process scheduler can't be used together with AllowedCPUs (cpu.cpus)")
+        }
         (Step::OverlayRoot(_), Errno::STALE | Errno::BUSY) => {
             Some("another mount uses the same upper or work directory")
         }
@@ -26,3 +29,6 @@ pub(crate) fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
         _ => None,
     }
 }
+
+/// `SCHED_DEADLINE`.
+const DEADLINE: u32 = 6;

@@ -13,29 +13,35 @@ use knarr_sys::clone3::{CloneOptions, clone3};
 use knarr_sys::pidfd::{self, Exit};
 use knarr_sys::{Errno, execve, fs, io, sigaction};
 
-use super::child::put_down;
+use super::child::{Child, put_down};
 use super::parent::{Failing, FailingCall};
-use super::prepare::{Prepared, rewrite};
+use super::prepare::rewrite;
 use super::state::State;
 use super::tree;
 use super::wire::Trouble;
 use crate::Error;
-use crate::plan::step::HookStep;
+use crate::plan::{HookKind, step::HookStep, words::text};
 
 /// How much of what a failed hook wrote is repeated.
 const STDERR_BYTES_MAX: usize = 1024;
 
 /// Runs a hook in our own namespaces.
 pub(crate) fn run(step: &HookStep, state: &State) -> Result<(), Error> {
-    let failed =
-        |why: String| Error::Hook { kind: step.kind.name(), path: step.path.to_string_lossy().into_owned(), why };
+    let failed = |why: String| Error::Hook {
+        kind: step.kind.name(),
+        index: step.index,
+        path: text(&step.path).into_owned(),
+        why,
+    };
     let memory =
         |name| fs::memfd_create(name, fs::MemfdFlags::CLOEXEC).failing("make a file in memory", "memfd_create()");
     let (input, errors) = (memory("hook-state")?, memory("hook-errors")?);
     rewrite(&input, state.to_json().as_bytes()).failing("tell a hook the state", "write()")?;
     let shared = errors.try_clone().map_err(|error| failed(error.to_string()))?;
     let mut command = Command::new(tree::os(&step.path));
-    command.env_clear().envs(step.environment.iter().filter_map(|entry| split(entry.to_bytes())));
+    if let Some(environment) = &step.environment {
+        command.env_clear().envs(environment.iter().filter_map(|entry| split(entry.to_bytes())));
+    }
     command.args(step.arguments.iter().skip(1).map(|argument| tree::os(argument)));
     if let Some(name) = step.arguments.first() {
         command.arg0(tree::os(name));
@@ -96,7 +102,9 @@ fn with_words(exit: &str, errors: &OwnedFd) -> String {
 }
 
 /// Runs a hook as a child of the container's init, in its namespaces; prepared before the clone.
-pub(crate) fn run_in_child(prepared: &Prepared, index: usize, step: &HookStep) -> Result<(), Trouble> {
+/// A createContainer hook begins in the directory that will be `/`.
+pub(crate) fn run_in_child(child: &Child<'_>, index: usize, step: &HookStep) -> Result<(), Trouble> {
+    let prepared = &*child.prepared;
     let hook = prepared.hooks.iter().find(|hook| hook.step == index).ok_or(Errno::BADF)?;
     let state = prepared.state.as_ref().ok_or(Errno::BADF)?;
     fs::seek(state, fs::SeekFrom::Start(0))?;
@@ -105,13 +113,18 @@ pub(crate) fn run_in_child(prepared: &Prepared, index: usize, step: &HookStep) -
         let _ = io::dup2_stdin(state);
         let _ = hook.output[0].as_ref().map_or(Ok(()), io::dup2_stdout);
         let _ = hook.output[1].as_ref().map_or(Ok(()), io::dup2_stderr);
-        let _ = execve::execve(&step.path, &hook.arguments, &hook.environment);
+        if let Some(root) = child.root.as_ref().filter(|_| step.kind == HookKind::CreateContainer) {
+            let _ = io::fchdir(root);
+        }
+        let environment = hook.environment.as_ref().unwrap_or(&prepared.environment);
+        let _ = execve::execve(&step.path, &hook.arguments, environment);
         EXIT_NOT_EXECUTED
     })?;
     match wait(&process.pidfd, step.timeout_s) {
         Some(Exit::Code(0)) => Ok(()),
         Some(Exit::Code(EXIT_NOT_EXECUTED)) => Err(Trouble::new(Errno::NOENT, "it could not be executed")),
         Some(Exit::Code(_)) => Err(Trouble::new(Errno::CANCELED, "it failed")),
+        Some(Exit::Signal(SIGSYS)) => Err(Trouble::new(Errno::CANCELED, "bad system call")),
         Some(Exit::Signal(_)) => Err(Trouble::new(Errno::CANCELED, "a signal killed it")),
         None => Err(Trouble::new(Errno::TIMEDOUT, "it took too long and was killed")),
     }
@@ -119,3 +132,5 @@ pub(crate) fn run_in_child(prepared: &Prepared, index: usize, step: &HookStep) -
 
 /// As the shells say it.
 const EXIT_NOT_EXECUTED: i32 = 127;
+/// What a system call filter sends.
+const SIGSYS: i32 = 31;

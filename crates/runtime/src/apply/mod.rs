@@ -8,6 +8,7 @@ mod console;
 mod copy_up;
 mod exec;
 mod hint;
+mod home;
 mod hook;
 mod net_device;
 mod parent;
@@ -26,7 +27,7 @@ use std::path::Path;
 use knarr_cgroup::Cgroup;
 use knarr_sys::{pidfd, scm_rights};
 
-pub use exec::{ExecTarget, exec, exec_planned};
+pub use exec::{ExecTarget, exec, exec_plan, exec_planned};
 pub use state::{State, Status};
 
 use crate::plan::{HookStep, Sync};
@@ -45,6 +46,17 @@ pub struct Stdio {
     pub stdout: Option<OwnedFd>,
     /// Standard error.
     pub stderr: Option<OwnedFd>,
+}
+
+impl Stdio {
+    /// The same descriptors once more.
+    fn duplicate(&self) -> Result<Stdio, Error> {
+        let again = |fd: &Option<OwnedFd>| {
+            let copied = fd.as_ref().map(OwnedFd::try_clone).transpose();
+            copied.map_err(|_| knarr_sys::Errno::MFILE).failing("pass descriptors on", "fcntl(F_DUPFD_CLOEXEC)")
+        };
+        Ok(Stdio { stdin: again(&self.stdin)?, stdout: again(&self.stdout)?, stderr: again(&self.stderr)? })
+    }
 }
 
 /// A container whose init waits for the start.

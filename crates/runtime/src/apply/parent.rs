@@ -17,7 +17,7 @@ use super::wire::{self, Message};
 use super::{hook, net_device, tree};
 use crate::Error;
 use crate::plan::step::{IdMapWriter, IdMaps, IdRange, UnitStep};
-use crate::plan::{Namespace, ParentStep, Plan, Step, Sync};
+use crate::plan::{HookKind, Namespace, ParentStep, Plan, Step, Sync};
 
 /// Turns a failed call into an error with the purpose beside it.
 pub(crate) trait Failing<T> {
@@ -168,7 +168,9 @@ fn after_clone(plan: &Plan, prepared: &Prepared, made: &mut Made, ready: &mut Re
                 tell_state(plan, prepared, ready.pid)?;
             }
             ParentStep::Hook(step) => {
-                hook::run(step, &State::of(plan, ready.pid, Status::Creating))?;
+                // The hooks of old are told what they were told before there was a "creating".
+                let status = if step.kind == HookKind::Prestart { Status::Created } else { Status::Creating };
+                hook::run(step, &State::of(plan, ready.pid, status))?;
             }
             ParentStep::StartUnit(unit) => start_unit(plan, unit, ready.pid, made)?,
             ParentStep::Descend { to, owner } => {
@@ -260,9 +262,11 @@ pub(crate) fn failure(plan: &Plan, message: Message) -> Error {
         return Error::InitDied { status: "it said nothing".into() };
     };
     match plan.child.get(step) {
-        Some(Step::FindProgram | Step::Execute) => Error::Program { name: plan.program.name.clone(), errno },
+        Some(Step::FindProgram) => Error::Program { name: plan.program.name.clone(), errno },
+        Some(Step::Execute) => Error::Execute { name: plan.program.name.clone(), errno },
         Some(Step::Hook(hook)) => Error::Hook {
             kind: hook.kind.name(),
+            index: hook.index,
             path: hook.path.to_string_lossy().into_owned(),
             why: note.unwrap_or_else(|| errno.to_string()),
         },

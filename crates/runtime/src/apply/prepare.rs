@@ -3,7 +3,7 @@
 //! Law: what is made here is undone when a later part fails: descriptors by dropping them, the control group by [`Made`].
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -18,10 +18,10 @@ use knarr_sys::{Errno, scm_rights};
 
 use super::child::put_down;
 use super::parent::{Failing, FailingCall, map_ids};
-use super::{Stdio, hook, procfs};
+use super::{Stdio, home, hook, procfs};
 use crate::Error;
 use crate::plan::mount::bits;
-use crate::plan::step::{HookStep, IdMapWriter, IdMaps};
+use crate::plan::step::{HookStep, IdMapWriter, IdMaps, MountIds};
 use crate::plan::{Namespace, ParentStep, Plan, Step};
 use crate::resctrl::Rdt;
 
@@ -68,7 +68,8 @@ pub(crate) struct PreparedHook {
     /// Which step it is.
     pub step: usize,
     pub arguments: Strings,
-    pub environment: Strings,
+    /// `None`: the program's.
+    pub environment: Option<Strings>,
     /// Where its standard output and error go, when somewhere else.
     pub output: [Option<OwnedFd>; 2],
 }
@@ -76,7 +77,8 @@ pub(crate) struct PreparedHook {
 impl PreparedHook {
     fn new(step: usize, hook: &HookStep) -> Result<PreparedHook, Error> {
         let open = |path: &Option<CString>| path.as_deref().map(hook::open_output).transpose();
-        let (arguments, environment) = (Strings::new(hook.arguments.clone()), Strings::new(hook.environment.clone()));
+        let arguments = Strings::new(hook.arguments.clone());
+        let environment = hook.environment.clone().map(Strings::new);
         Ok(PreparedHook { step, arguments, environment, output: [open(&hook.output[0])?, open(&hook.output[1])?] })
     }
 }
@@ -123,7 +125,7 @@ impl Prepared {
         Ok(Prepared {
             stdio,
             arguments: Strings::new(plan.program.arguments.clone()),
-            environment: Strings::new(plan.program.environment.clone()),
+            environment: home::room(plan),
             namespaces: Vec::new(),
             mounts: Vec::new(),
             into_cgroup: None,
@@ -161,7 +163,7 @@ impl Prepared {
             }
             ParentStep::OpenMount { source, recursive, follow, ids, ids_recursive } => {
                 let nofollow = if *follow { OFlags::empty() } else { OFlags::NOFOLLOW };
-                let opened = open_mount(source, nofollow, *recursive, ids.as_ref(), *ids_recursive)?;
+                let opened = self.open_mount(source, nofollow, *recursive, ids.as_ref(), *ids_recursive)?;
                 self.mounts.push(Some(opened));
             }
             ParentStep::BindGate { path } => {
@@ -195,6 +197,37 @@ impl Prepared {
                 Ok(())
             }
         }
+    }
+
+    /// A bind's source, with the ids it is to show.
+    fn open_mount(
+        &self,
+        source: &CStr,
+        nofollow: OFlags,
+        recursive: bool,
+        ids: Option<&MountIds>,
+        ids_recursive: bool,
+    ) -> Result<OwnedFd, Error> {
+        let shown = source.to_string_lossy();
+        let file = fs::openat(fs::CWD, source, OFlags::PATH | OFlags::CLOEXEC | nofollow, Mode::empty());
+        let file = file.failing_with(|| format!("open {shown}"))?;
+        let made = mount::clone_tree(file.as_fd(), recursive).failing_with(|| format!("open mount {shown}"))?;
+        let made_here;
+        let namespace = match ids {
+            None => return Ok(made),
+            Some(MountIds::Own(ids)) => {
+                made_here = user_namespace(ids)?;
+                &made_here
+            }
+            Some(MountIds::Joined) => {
+                let joined = self.namespaces.iter().find(|(kind, _)| *kind == Namespace::User).map(|(_, fd)| fd);
+                joined.ok_or(Errno::BADF).failing_with(|| format!("map the ids of mount {shown}"))?
+            }
+        };
+        let attr = MountAttr { set: bits::IDMAP, userns_fd: namespace.as_raw_fd() as u64, ..MountAttr::default() };
+        let mapped = mount::setattr(made.as_fd(), ids_recursive, &attr);
+        mapped.failing_with(|| format!("map the ids of mount {shown}"))?;
+        Ok(made)
     }
 
     /// Lets go of what only the steps before the program's own needed.
@@ -252,27 +285,6 @@ fn memory(name: &str) -> Result<OwnedFd, Error> {
 fn open_namespace(path: &Path) -> Result<OwnedFd, Error> {
     let opened = fs::openat(fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     opened.failing_with(|| format!("open namespace {}", path.display()))
-}
-
-fn open_mount(
-    source: &CStr,
-    nofollow: OFlags,
-    recursive: bool,
-    ids: Option<&IdMaps>,
-    ids_recursive: bool,
-) -> Result<OwnedFd, Error> {
-    let shown = source.to_string_lossy();
-    let file = fs::openat(fs::CWD, source, OFlags::PATH | OFlags::CLOEXEC | nofollow, Mode::empty());
-    let file = file.failing_with(|| format!("open {shown}"))?;
-    let made = mount::clone_tree(file.as_fd(), recursive).failing_with(|| format!("open mount {shown}"))?;
-    if let Some(ids) = ids {
-        use std::os::fd::AsRawFd;
-        let namespace = user_namespace(ids)?;
-        let attr = MountAttr { set: bits::IDMAP, userns_fd: namespace.as_raw_fd() as u64, ..MountAttr::default() };
-        let mapped = mount::setattr(made.as_fd(), ids_recursive, &attr);
-        mapped.failing_with(|| format!("map the ids of mount {shown} ({ids})"))?;
-    }
-    Ok(made)
 }
 
 /// A user namespace that is only a mapping: made by a process that waits until we have opened it.

@@ -2,13 +2,15 @@
 //!
 //! Everything happens in the child's own mount namespace, so nothing is left outside when it dies.
 
-use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 use knarr_sys::fs::{self, Mode, OFlags};
 use knarr_sys::mount::{self, MountAttr, MountAttrFlags, MountPropagationFlags, UnmountFlags};
 use knarr_sys::{Errno, Root, io};
 
+use super::tree;
 use super::wire::Trouble;
 use crate::plan::mount::bits;
 use crate::plan::step::OverlayStep;
@@ -110,11 +112,40 @@ pub(crate) fn pivot(root: &Root) -> Result<(), Errno> {
 }
 
 /// Where `/` is the initial ramdisk pivot_root is impossible.
-pub(crate) fn move_over(root: &Root) -> Result<(), Errno> {
+pub(crate) fn move_over(root: &Root) -> Result<(), Trouble> {
+    leave_behind(root)?;
     io::fchdir(root)?;
     mount::mount(Some(c"."), c"/", None, MS_MOVE, None)?;
     io::chroot(c".")?;
-    io::chdir(c"/")
+    Ok(io::chdir(c"/")?)
+}
+
+/// The old root stays below the new one. A whole procfs or sysfs in it would let a user namespace inside mount another whole one, so
+/// they go; what cannot go is covered.
+fn leave_behind(root: &Root) -> Result<(), Trouble> {
+    let io_error = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let ours = std::fs::read_link(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd())).map_err(io_error)?;
+    let mounts = std::fs::read("/proc/self/mountinfo").map_err(io_error)?;
+    let whole: Vec<CString> = mounts.split(|byte| *byte == b'\n').filter_map(whole_kernel_mount).collect();
+    for path in whole.iter().rev().filter(|path| !Path::new(tree::os(path)).starts_with(&ours)) {
+        if mount::unmount(path.as_c_str(), UnmountFlags::DETACH).is_err() {
+            let nothing = tree::fresh(c"tmpfs", c"tmpfs", &[], MountAttrFlags::from_bits_retain(bits::RDONLY as u32))?;
+            let place = fs::openat(fs::CWD, path.as_c_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            mount::attach(nothing.as_fd(), place.as_fd())?;
+        }
+    }
+    Ok(())
+}
+
+/// The mount point, where a line of mountinfo is about all of a procfs or sysfs.
+fn whole_kernel_mount(line: &[u8]) -> Option<CString> {
+    let text = std::str::from_utf8(line).ok()?;
+    let (mount, file_system) = text.split_once(" - ")?;
+    let fields: Vec<&str> = mount.split(' ').collect();
+    let kind = file_system.split(' ').next()?;
+    let whole = *fields.get(3)? == "/" && matches!(kind, "proc" | "sysfs");
+    // Mount points of the kernel's file systems with blanks in their names are nobody's.
+    whole.then(|| CString::new(*fields.get(4)?).ok()).flatten()
 }
 
 const MS_MOVE: u64 = 8192;

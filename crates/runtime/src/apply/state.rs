@@ -73,12 +73,14 @@ impl State {
     }
 
     pub(crate) fn seccomp_message(&self, plan: &Plan) -> String {
+        // A process that joins is not the container's own: beside it stands the container's state.
+        let state = plan.container.as_ref().unwrap_or(self);
         let message = SeccompMessage {
-            oci_version: &self.oci_version,
+            oci_version: &state.oci_version,
             fds: ["seccompFd"],
             pid: self.pid.unwrap_or(0),
             metadata: &plan.identity.seccomp_metadata,
-            state: self,
+            state,
         };
         serde_json::to_string(&message).expect("a state has string keys only")
     }

@@ -3,7 +3,7 @@
 //! Law: a path inside the root is resolved by the root's handle; what is mounted, goes to the descriptor that was resolved
 //! and checked, never to a path that may have changed since (CVE-2021-30465, CVE-2023-27561, CVE-2025-31133, CVE-2025-52565).
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -31,9 +31,13 @@ pub(crate) struct Covers {
 pub(crate) fn mount(child: &mut Child<'_>, step: &MountStep) -> Result<(), Trouble> {
     match &step.kind {
         MountKind::FileSystem { .. } => file_system(child.root()?, step),
-        MountKind::Bind { source, recursive, opened, links } => {
+        MountKind::Bind { source, recursive, opened, links, within } => {
             let follow = *links == Links::Followed;
-            let made = if *opened { child.next_mount()? } else { clone_path(source, *recursive, follow)? };
+            let made = match within {
+                Some(path) => mount::clone_tree(child.root()?.open_path(path)?.as_fd(), *recursive)?,
+                None if *opened => in_our_order(child.next_mount()?, *recursive),
+                None => clone_path(source, *recursive, follow)?,
+            };
             match links {
                 Links::Copied if file_type(&made)? == FileType::Symlink => {
                     copy_link(child.root()?, &step.target, &made)
@@ -57,6 +61,12 @@ fn clone_path(source: &CStr, recursive: bool, follow: bool) -> Result<OwnedFd, T
     Ok(mount::clone_tree(source.as_fd(), recursive)?)
 }
 
+/// The kernel lists mounts in the order they were made, and what the parent opened was made before all others; a copy is made now.
+/// Where a mount that is nowhere attached cannot be copied, it takes its place itself.
+fn in_our_order(opened: OwnedFd, recursive: bool) -> OwnedFd {
+    mount::clone_tree(opened.as_fd(), recursive).unwrap_or(opened)
+}
+
 /// crun's `copy-symlink`: what stands there already must be the same link.
 fn copy_link(root: &Root, at: &InRoot, link: &OwnedFd) -> Result<(), Trouble> {
     let text = fs::readlinkat(link, c"", Vec::new())?;
@@ -76,15 +86,51 @@ fn place_bind(root: &Root, step: &MountStep, made: BorrowedFd<'_>) -> Result<(),
     change(made, step)
 }
 
-/// Attributes of a bind; one that is locked (it came from a user namespace above) stays as it is when it was to be cleared.
+/// Attributes of a bind. One that is locked (it came from a user namespace above) stays as it is, unless it is named: then that is
+/// an error.
 fn change(made: BorrowedFd<'_>, step: &MountStep) -> Result<(), Trouble> {
-    attributes(made, false, step.own.set, step.own.clear)?;
+    let own = MountAttr { set: step.own.set, clear: step.own.clear | step.implied_clear, ..MountAttr::default() };
+    match own.set | own.clear {
+        0 => {}
+        _ if step.locked => mount::setattr(made, false, &unlocked(made, step, own)?)?,
+        _ => match mount::setattr(made, false, &own) {
+            Err(Errno::PERM) => mount::setattr(made, false, &unlocked(made, step, own)?)?,
+            other => other?,
+        },
+    }
     attributes(made, true, step.recursive.set, step.recursive.clear)?;
     for (propagation, recursive) in &step.propagation {
         mount::setattr(made, *recursive, &MountAttr { propagation: *propagation, ..MountAttr::default() })?;
     }
     Ok(())
 }
+
+/// What is left to do when the attributes that are there stay.
+fn unlocked(made: BorrowedFd<'_>, step: &MountStep, own: MountAttr) -> Result<MountAttr, Errno> {
+    // ST_RDONLY, ST_NOSUID, ST_NODEV and ST_NOEXEC have the values of MOUNT_ATTR_*.
+    let there = fs::fstatvfs(made)?.f_flag.bits();
+    let kept = there & (bits::RDONLY | bits::NOSUID | bits::NODEV | bits::NOEXEC);
+    let changes_time = own.clear & bits::ATIME != 0 && times(there) != wanted_times(own.set);
+    match step.own.clear & kept {
+        0 if !changes_time => Ok(MountAttr { clear: own.clear & !kept, ..own }),
+        _ => Err(Errno::PERM),
+    }
+}
+
+/// Access times of statvfs(3): none, none of directories, relative ones.
+fn times(flags: u64) -> [bool; 3] {
+    [ST_NOATIME, ST_NODIRATIME, ST_RELATIME].map(|flag| flags & flag != 0)
+}
+
+/// The same of attributes to be set.
+fn wanted_times(set: u64) -> [bool; 3] {
+    let relative = set & (bits::NOATIME | bits::STRICTATIME) == 0;
+    [set & bits::NOATIME != 0, set & bits::NODIRATIME != 0, relative]
+}
+
+const ST_NOATIME: u64 = 1024;
+const ST_NODIRATIME: u64 = 2048;
+const ST_RELATIME: u64 = 4096;
 
 fn attributes(made: BorrowedFd<'_>, recursive: bool, set: u64, clear: u64) -> Result<(), Errno> {
     if set == 0 && clear == 0 {
@@ -102,6 +148,14 @@ fn attributes(made: BorrowedFd<'_>, recursive: bool, set: u64, clear: u64) -> Re
 
 fn file_system(root: &Root, step: &MountStep) -> Result<(), Trouble> {
     let MountKind::FileSystem { fstype, source, options, copy_up, instead, .. } = &step.kind else { return Ok(()) };
+    let with_mode;
+    let options = match covered_mode(root, step, fstype, options) {
+        Some(mode) => {
+            with_mode = [&options[..], &[mode]].concat();
+            &with_mode
+        }
+        None => options,
+    };
     let target = target(root, step, true)?;
     let attr = MountAttrFlags::from_bits_retain(step.own.set as u32);
     let made = match (fresh(fstype, source, options, attr), instead) {
@@ -119,6 +173,17 @@ fn file_system(root: &Root, step: &MountStep) -> Result<(), Trouble> {
         mount::setattr(made.as_fd(), *recursive, &MountAttr { propagation: *propagation, ..MountAttr::default() })?;
     }
     Ok(())
+}
+
+/// A tmpfs that is given no mode has that of the directory it covers, as with runc; where there is none, its own default of 1777.
+fn covered_mode(root: &Root, step: &MountStep, fstype: &CStr, options: &[FsOption]) -> Option<FsOption> {
+    if fstype != c"tmpfs" || options.iter().any(|option| option.key.as_c_str() == c"mode") {
+        return None;
+    }
+    let covered = root.open_path(&step.target).ok()?;
+    let stat = fs::statat(&covered, c"", AtFlags::EMPTY_PATH).ok()?;
+    let mode = format!("{:o}", stat.st_mode & 0o7777);
+    Some(FsOption { key: c"mode".into(), value: CString::new(mode).ok() })
 }
 
 /// A user namespace that does not own the network may not mount its own sysfs: it sees the one outside.
@@ -208,17 +273,49 @@ fn target(root: &Root, step: &MountStep, directory: bool) -> Result<OwnedFd, Tro
     let on_link = step.no_link || step.on_link;
     let opened = if on_link { root.open_path_nofollow(&step.target) } else { root.open_path(&step.target) };
     let target = match opened {
-        Err(error) if error.errno == Errno::NOENT => make_target(root, &step.target, directory)?,
+        Err(error) if error.errno == Errno::NOENT => make_target(root, &followed(root, &step.target)?, directory)?,
         other => other?,
     };
     if step.no_link && file_type(&target)? != FileType::Directory {
-        return Err(Trouble::new(Errno::NOTDIR, "the mount point is not a directory of its own"));
+        return Err(Trouble::new(Errno::NOTDIR, "it must be mounted on ordinary directory"));
     }
     if !step.in_proc && procfs::check(&target).is_ok() {
         return Err(Trouble::new(Errno::PERM, "the mount point lies in procfs"));
     }
     Ok(target)
 }
+
+/// The path without links, as far as they can be followed; where they lead nowhere, what they say is what will be made.
+fn followed(root: &Root, path: &InRoot) -> Result<InRoot, Trouble> {
+    let names = |path: &[u8]| path.split(|byte| *byte == b'/').rev().map(<[u8]>::to_owned).collect::<Vec<_>>();
+    let parse =
+        |names: &[Vec<u8>]| InRoot::parse(OsStr::from_bytes(&names.join(&b'/'))).map_err(|_| Errno::NAMETOOLONG);
+    let (mut ahead, mut passed, mut links) = (names(path.as_bytes()), Vec::new(), 0);
+    while let Some(name) = ahead.pop() {
+        match &name[..] {
+            b"" | b"." => continue,
+            b".." => drop(passed.pop()),
+            _ => passed.push(name),
+        }
+        let Ok(here) = root.open_path_nofollow(&parse(&passed)?) else { continue };
+        if file_type(&here)? == FileType::Symlink {
+            links += 1;
+            if links > LINKS_MAX {
+                return Err(Errno::LOOP.into());
+            }
+            let says = fs::readlinkat(&here, c"", Vec::new())?.into_bytes();
+            passed.pop();
+            if says.starts_with(b"/") {
+                passed.clear();
+            }
+            ahead.extend(names(&says));
+        }
+    }
+    Ok(parse(&passed)?)
+}
+
+/// The kernel's own `MAXSYMLINKS`.
+const LINKS_MAX: u32 = 40;
 
 fn make_target(root: &Root, path: &InRoot, directory: bool) -> Result<OwnedFd, Trouble> {
     if directory {

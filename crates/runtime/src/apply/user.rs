@@ -29,12 +29,13 @@ pub(crate) fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>, umask: Opt
     Ok(())
 }
 
-/// Gives the program its own pipes and terminal, so that it can open `/dev/stdout`. What cannot be given stays.
+/// Gives the program its own pipes, files and terminal, so that it can open `/dev/stdout`. What cannot be given stays.
 fn own_stdio(uid: u32) {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
         let Ok(stat) = fs::fstat(fd) else { continue };
-        let given = matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket);
+        let given =
+            matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket | FileType::RegularFile);
         let terminal = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && fs::is_terminal(fd);
         if stat.st_uid != uid && (given || terminal) {
             let _ = fs::fchown(fd, Some(Uid::from_raw(uid)), None);

@@ -136,9 +136,12 @@ impl<'a> Build<'a> {
             true => vec![name.clone()],
             false => path.split(':').filter(|d| d.starts_with('/')).map(|dir| format!("{dir}/{name}")).collect(),
         };
-        let mut environment = environment.clone();
+        let mut environment = last_of_each_name(environment);
         self.listen_environment(&mut environment);
+        let home = !environment.iter().any(|entry| entry.starts_with("HOME="));
+        environment.extend(home.then(|| HOME_DEFAULT.to_owned()));
         self.plan.program = Program {
+            home: home.then(|| environment.len() - 1),
             name: name.clone(),
             candidates: self.c_strings("process.args", &candidates),
             arguments: self.c_strings("process.args", arguments),
@@ -170,6 +173,16 @@ impl<'a> Build<'a> {
     }
 }
 
+/// An empty `HOME` is none; of two entries for a name the later one counts.
+fn last_of_each_name(environment: &[String]) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let again = |index: usize, of: &str| environment[index + 1..].iter().any(|later| name(later) == of);
+    let kept = environment.iter().enumerate().filter(|(index, entry)| !again(*index, &name(entry)));
+    kept.map(|(_, entry)| entry.clone()).filter(|entry| entry != "HOME=").collect()
+}
+
+/// What a user without an entry, or a container without a list of users, has.
+const HOME_DEFAULT: &str = "HOME=/";
 /// Where programs are looked for when the environment has no PATH, as crun does.
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

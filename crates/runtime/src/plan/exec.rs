@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use knarr_spec::runtime::{LinuxSeccomp, Process};
+use knarr_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
 
 use super::step::{Namespace, ParentStep, Step, Sync};
 use super::{Build, Plan, process};
@@ -18,6 +18,8 @@ pub struct Joining<'a> {
     pub namespaces: &'a [Namespace],
     /// The container's profile.
     pub seccomp: Option<&'a LinuxSeccomp>,
+    /// The container's personality.
+    pub personality: Option<&'a LinuxPersonality>,
     /// It has a control group to enter.
     pub cgroup: bool,
     /// The unit of a user's systemd it belongs to: only that can move a process there.
@@ -38,7 +40,10 @@ pub fn plan_exec(
     let mut build = Build::new(host, options);
     build.joined = joining.namespaces.to_vec();
     build.annotations = super::annotation::read(&mut build, &joining.annotations);
-    affinity(&mut build, "initial", process.exec_cpu_affinity().as_ref().and_then(|a| a.initial().as_ref()));
+    let metadata = joining.seccomp.and_then(|profile| profile.listener_metadata().clone());
+    build.plan.identity.seccomp_metadata = metadata.unwrap_or_default();
+    let pinned = process.exec_cpu_affinity().as_ref();
+    affinity(&mut build, "initial", pinned.and_then(|affinity| affinity.initial().as_ref()));
     match &joining.unit {
         Some(unit) => {
             let enter = ParentStep::EnterUnit(Box::new(unit.clone()));
@@ -48,7 +53,10 @@ pub fn plan_exec(
         None if joining.cgroup => build.child.push(Step::EnterCgroup),
         None => {}
     }
-    affinity(&mut build, "final", process.exec_cpu_affinity().as_ref().and_then(|a| a.cpu_affinity_final().as_ref()));
+    match pinned {
+        None => build.child.push(Step::AnyProcessor),
+        Some(pinned) => affinity(&mut build, "final", pinned.cpu_affinity_final().as_ref()),
+    }
     join(&mut build);
     let rdt = joining.rdt.clone().map(|rdt| ParentStep::EnterResctrl(Box::new(rdt)));
     build.after_clone.extend(rdt);
@@ -59,11 +67,13 @@ pub fn plan_exec(
         build.child.push(Step::Terminal { size: super::root::size(process), console: false });
     }
     process::attributes(&mut build, process);
+    process::personality(&mut build, joining.personality);
+    build.program(process);
     process::become_user(&mut build, process);
     build.child.extend([Step::Say(Sync::Ready), Step::Wait(Sync::Start)]);
     build.after_clone.push(ParentStep::Wait(Sync::Ready));
     process::confine(&mut build, process, joining.seccomp);
-    build.program(process);
+    build.child.push(Step::Execute);
     build.finish(process.terminal().unwrap_or(false))
 }
 

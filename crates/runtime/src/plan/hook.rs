@@ -31,9 +31,9 @@ fn hook_step(build: &mut Build<'_>, kind: HookKind, index: usize, hook: &Hook) -
         Some(arguments) if !arguments.is_empty() => build.c_strings(&at, arguments),
         _ => vec![path.clone()],
     };
-    let environment = build.c_strings(&at, hook.env().as_deref().unwrap_or_default());
+    let environment = hook.env().as_deref().map(|given| build.c_strings(&at, given));
     let output = build.annotations.hook_output.clone();
-    Some(HookStep { kind, path, arguments, environment, timeout_s, output })
+    Some(HookStep { kind, index, path, arguments, environment, timeout_s, output })
 }
 
 /// prestart and createRuntime in our own namespaces, createContainer in the container's; all before the root changes.
@@ -55,7 +55,7 @@ pub(super) fn before_pivot(build: &mut Build<'_>, spec: &Spec) {
     hooks(build, HookKind::Poststop, given.poststop().as_ref());
 }
 
-/// In the container, after the start and before the program.
+/// In the container, after the start and before the program: as the program, under the same filter (runc's place for them).
 pub(super) fn start_container(build: &mut Build<'_>, spec: &Spec) {
     let given = spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref());
     let theirs = hooks(build, HookKind::StartContainer, given);

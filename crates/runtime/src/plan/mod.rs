@@ -48,6 +48,8 @@ pub struct Program {
     pub arguments: Vec<CString>,
     /// Its environment.
     pub environment: Vec<CString>,
+    /// Which of them is the `HOME` that the container's `/etc/passwd` is asked for, because the document has none.
+    pub home: Option<usize>,
 }
 
 /// What hooks, agents and `state` are told.
@@ -80,6 +82,8 @@ pub struct Plan {
     pub program: Program,
     /// What others are told.
     pub identity: Identity,
+    /// The state of the container, for a process that joins it.
+    pub container: Option<crate::State>,
     /// What the configuration asks for that will be left out, in sentences.
     pub notes: Vec<String>,
     /// The same, of what is left out by every runtime: for those who look closely.
@@ -103,8 +107,9 @@ pub fn plan(spec: &Spec, host: &Host, options: &CreateOptions) -> Result<Plan, P
 
     // First, while the child still has our ids: later it might lack the right to move.
     cgroup::join(&mut build, spec, linux);
+    build.child.push(Step::AnyProcessor);
     namespace::begin(&mut build, linux);
-    namespace::enter(&mut build, linux);
+    namespace::enter(&mut build);
     cgroup::descend(&mut build, spec, linux);
     net_device::plan(&mut build, linux);
     rdt::plan(&mut build, linux);
@@ -117,14 +122,15 @@ pub fn plan(spec: &Spec, host: &Host, options: &CreateOptions) -> Result<Plan, P
     root::pivot(&mut build, spec, linux);
     process::attributes(&mut build, process);
     process::memory_policy(&mut build, linux);
-    process::personality(&mut build, linux);
-    process::become_user(&mut build, process);
-    build.gate();
-    hook::start_container(&mut build, spec);
-    process::confine(&mut build, process, linux.seccomp().as_ref());
+    process::personality(&mut build, linux.personality().as_ref());
     if spec.process().is_some() {
         build.program(process);
     }
+    process::become_user(&mut build, process);
+    build.gate();
+    process::confine(&mut build, process, linux.seccomp().as_ref());
+    hook::start_container(&mut build, spec);
+    build.child.push(Step::Execute);
     build.finish(process.terminal().unwrap_or(false))
 }
 

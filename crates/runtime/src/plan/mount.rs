@@ -9,8 +9,9 @@ use std::path::Path;
 use knarr_spec::runtime::Mount;
 use knarr_sys::InRoot;
 
-use super::step::{IdMaps, ParentStep};
+use super::step::{IdMaps, MountIds, ParentStep};
 use super::{Build, id_ranges};
+use crate::RootSource;
 use crate::problem::Problem;
 
 /// `MOUNT_ATTR_*` and `MS_*`.
@@ -106,6 +107,8 @@ pub enum MountKind {
         opened: bool,
         /// A source that is a symbolic link is meant itself.
         links: Links,
+        /// Where it is in the container's root, for a source that lies there.
+        within: Option<InRoot>,
     },
     /// The version 1 hierarchies of control groups.
     Cgroups {
@@ -148,6 +151,10 @@ pub struct MountStep {
     pub kind: MountKind,
     /// Attributes of this mount.
     pub own: Attributes,
+    /// Attributes a bind that names others loses, where it may: what is not named is not wanted, as with mount(2).
+    pub implied_clear: u64,
+    /// The source's attributes are locked, as they would be had the container's user namespace opened it.
+    pub locked: bool,
     /// Attributes of it and all below.
     pub recursive: Attributes,
     /// `MS_SHARED` and the like, and whether those below change too.
@@ -167,6 +174,8 @@ pub struct MountStep {
 enum Effect {
     Nothing,
     Own(u64, u64),
+    /// One of the access time modes: set, of which the mode and the directories' bit are a part.
+    Time(u64),
     Below(u64, u64),
     Propagate(u64, bool),
     Bind(bool),
@@ -189,12 +198,12 @@ const OPTIONS: &[(&str, Effect)] = {
         ("dev", Own(0, NODEV)), ("diratime", Own(0, NODIRATIME)), ("dirsync", FsFlag("dirsync", MS_DIRSYNC)),
         ("exec", Own(0, NOEXEC)), ("idmap", IdMap(false)), ("iversion", FsFlag("", MS_I_VERSION)),
         ("lazytime", FsFlag("lazytime", MS_LAZYTIME)), ("loud", Nothing), ("mand", FsFlag("mand", MS_MANDLOCK)),
-        ("noatime", Own(NOATIME, ATIME)), ("nodev", Own(NODEV, 0)), ("nodiratime", Own(NODIRATIME, 0)),
+        ("noatime", Time(NOATIME)), ("nodev", Own(NODEV, 0)), ("nodiratime", Time(NODIRATIME)),
         ("noexec", Own(NOEXEC, 0)), ("noiversion", Nothing), ("nolazytime", FsFlag("nolazytime", 0)),
         ("nomand", FsFlag("nomand", 0)), ("norelatime", Own(0, ATIME)), ("nostrictatime", Own(0, ATIME)),
         ("nosuid", Own(NOSUID, 0)), ("nosymfollow", Own(NOSYMFOLLOW, 0)), ("private", Propagate(MS_PRIVATE, false)),
         ("ratime", Below(0, ATIME)), ("rbind", Bind(true)), ("rdev", Below(0, NODEV)),
-        ("rdiratime", Below(0, NODIRATIME)), ("relatime", Own(0, ATIME)), ("remount", Remount),
+        ("rdiratime", Below(0, NODIRATIME)), ("relatime", Time(0)), ("remount", Remount),
         ("rexec", Below(0, NOEXEC)), ("ridmap", IdMap(true)), ("rnoatime", Below(NOATIME, ATIME)),
         ("rnodev", Below(NODEV, 0)), ("rnodiratime", Below(NODIRATIME, 0)), ("rnoexec", Below(NOEXEC, 0)),
         ("rnorelatime", Below(0, ATIME)), ("rnostrictatime", Below(0, ATIME)), ("rnosuid", Below(NOSUID, 0)),
@@ -204,7 +213,7 @@ const OPTIONS: &[(&str, Effect)] = {
         ("rstrictatime", Below(STRICTATIME, ATIME)), ("rsuid", Below(0, NOSUID)),
         ("rsymfollow", Below(0, NOSYMFOLLOW)), ("runbindable", Propagate(MS_UNBINDABLE, true)), ("rw", Own(0, RDONLY)),
         ("shared", Propagate(MS_SHARED, false)), ("silent", FsFlag("", MS_SILENT)), ("slave", Propagate(MS_SLAVE, false)),
-        ("src-nofollow", Source(Links::Bound)), ("strictatime", Own(STRICTATIME, ATIME)), ("suid", Own(0, NOSUID)), ("symfollow", Own(0, NOSYMFOLLOW)),
+        ("src-nofollow", Source(Links::Bound)), ("strictatime", Time(STRICTATIME)), ("suid", Own(0, NOSUID)), ("symfollow", Own(0, NOSYMFOLLOW)),
         ("sync", FsFlag("sync", MS_SYNCHRONOUS)), ("tmpcopyup", CopyUp), ("unbindable", Propagate(MS_UNBINDABLE, false)),
     ]
 };
@@ -236,6 +245,10 @@ const SHARED_KINDS: &[&str] = &["proc", "sysfs", "tmpfs", "devpts", "mqueue", "c
 #[derive(Default)]
 struct Parsed {
     own: Attributes,
+    /// An attribute of the mount itself is named.
+    names_own: bool,
+    /// An access time mode is named.
+    names_time: bool,
     recursive: Attributes,
     propagation: Vec<(u64, bool)>,
     bind: Option<bool>,
@@ -249,6 +262,20 @@ struct Parsed {
     fs_flags: Vec<&'static str>,
     ms: u64,
     rest: Vec<String>,
+}
+
+/// What a bind takes from its source unless it names something itself.
+const OF_THE_SOURCE: u64 = bits::RDONLY | bits::NOSUID | bits::NODEV | bits::NOEXEC | bits::NOSYMFOLLOW;
+
+impl Parsed {
+    /// As mount(2) and runc read options beside `bind`: access times stay as they are unless a mode is named, and then it counts
+    /// whole; `atime` and its like name none.
+    fn of_a_bind(&mut self) {
+        self.own.clear &= OF_THE_SOURCE;
+        if self.names_time {
+            self.own.clear |= bits::ATIME | bits::NODIRATIME & !self.own.set;
+        }
+    }
 }
 
 fn parse(options: &[String]) -> Parsed {
@@ -265,7 +292,14 @@ fn parse(options: &[String]) -> Parsed {
             Some(&Effect::Source(links)) => parsed.links = links,
             Some(Effect::TargetLink) => parsed.on_link = true,
             Some(Effect::Nothing) => {}
-            Some(&Effect::Own(set, clear)) => parsed.own.change(set, clear),
+            Some(&Effect::Own(set, clear)) => {
+                parsed.names_own = true;
+                parsed.own.change(set, clear);
+            }
+            Some(&Effect::Time(set)) => {
+                (parsed.names_own, parsed.names_time) = (true, true);
+                parsed.own.change(set, if set == bits::NODIRATIME { 0 } else { bits::ATIME });
+            }
             Some(&Effect::Below(set, clear)) => parsed.recursive.change(set, clear),
             Some(&Effect::Propagate(flag, below)) => parsed.propagation.push((flag, below)),
             Some(&Effect::Bind(recursive)) => parsed.bind = Some(recursive || parsed.bind == Some(true)),
@@ -286,7 +320,10 @@ pub(super) fn plan(build: &mut Build<'_>, index: usize, mount: &Mount) {
     let at = |what: &str| format!("mounts[{index}].{what}");
     let options = mount.options().as_deref().unwrap_or_default();
     let mut parsed = parse(options);
-    let Some(target) = build.in_root(&at("destination"), mount.destination()) else { return };
+    let destination = mount.destination();
+    // Some write the path as it is outside.
+    let destination = inside(build, destination).unwrap_or_else(|| destination.clone());
+    let Some(target) = build.in_root(&at("destination"), &destination) else { return };
     let fstype = mount.typ().as_deref().unwrap_or_default();
     if fstype == "bind" && parsed.bind.is_none() {
         parsed.bind = Some(true);
@@ -313,6 +350,11 @@ pub(super) fn plan(build: &mut Build<'_>, index: usize, mount: &Mount) {
         no_link: matches!(fstype, "proc" | "sysfs") && matches!(path.as_str(), "proc" | "sys"),
         target: target.clone(),
         kind,
+        implied_clear: match (&parsed.bind, parsed.names_own) {
+            (Some(_), true) => OF_THE_SOURCE & !parsed.own.set & !parsed.own.clear,
+            _ => 0,
+        },
+        locked: parsed.bind.is_some() && build.new_user_namespace(),
         own: parsed.own,
         recursive: parsed.recursive,
         propagation: parsed.propagation,
@@ -326,6 +368,16 @@ pub(super) fn plan(build: &mut Build<'_>, index: usize, mount: &Mount) {
     if seal {
         build.seals.push(target);
     }
+}
+
+/// What follows the container's root directory in a path outside.
+fn inside(build: &Build<'_>, path: &Path) -> Option<std::path::PathBuf> {
+    let RootSource::Directory(root) = &build.options.root else { return None };
+    let root = build.options.bundle.join(root);
+    if root == Path::new("/") {
+        return None;
+    }
+    path.strip_prefix(&root).ok().map(Path::to_owned)
 }
 
 /// A tmpfs asked for read-only is filled first (devices, mount points) and sealed afterwards.
@@ -345,15 +397,20 @@ fn bind(build: &mut Build<'_>, index: usize, mount: &Mount, parsed: &mut Parsed,
         return None;
     };
     let source = build.options.bundle.join(source);
+    let within = inside(build, &source);
     let source = build.c_string(&at("source"), source.as_os_str())?;
-    // A bind shows what its source allows: `rw` asks for nothing more than that.
-    parsed.own.clear &= !bits::RDONLY;
+    parsed.of_a_bind();
     let ids = match parsed.idmap {
         None if mount.uid_mappings().is_none() && mount.gid_mappings().is_none() => None,
         _ => Some(mount_ids(build, &at("options"), mount, parsed.ids.as_deref())?),
     };
     if let Some(option) = parsed.rest.first() {
         build.invalid(at("options"), option, "is for file systems, and a bind mount is none");
+    }
+    if let (Some(path), None, Links::Followed) = (within, &ids, parsed.links) {
+        // What earlier entries mounted there is only seen in the container's own mount namespace.
+        let within = Some(build.in_root(&at("source"), &path)?);
+        return Some(MountKind::Bind { source, recursive, opened: false, links: parsed.links, within });
     }
     let shared = parsed.propagation.iter().any(|(flag, _)| *flag == bits::MS_SHARED);
     let opened = ids.is_some() || build.opens_outside() || (shared && build.host.euid == 0);
@@ -368,11 +425,11 @@ fn bind(build: &mut Build<'_>, index: usize, mount: &Mount, parsed: &mut Parsed,
             ids_recursive,
         });
     }
-    Some(MountKind::Bind { source, recursive, opened, links: parsed.links })
+    Some(MountKind::Bind { source, recursive, opened, links: parsed.links, within: None })
 }
 
 /// The mount's own mapping, crun's in the option, or the container's.
-fn mount_ids(build: &mut Build<'_>, at: &str, mount: &Mount, option: Option<&str>) -> Option<IdMaps> {
+fn mount_ids(build: &mut Build<'_>, at: &str, mount: &Mount, option: Option<&str>) -> Option<MountIds> {
     let own = match option {
         Some(text) => match super::idmap::parse(text, build.ids.as_ref()) {
             Some(own) => own,
@@ -387,10 +444,11 @@ fn mount_ids(build: &mut Build<'_>, at: &str, mount: &Mount, option: Option<&str
         },
     };
     if !own.users.is_empty() && !own.groups.is_empty() {
-        return Some(own);
+        return Some(MountIds::Own(own));
     }
     match &build.ids {
-        Some(ids) if own.users.is_empty() && own.groups.is_empty() => Some(ids.clone()),
+        Some(ids) if own.users.is_empty() && own.groups.is_empty() => Some(MountIds::Own(ids.clone())),
+        None if own == IdMaps::default() && build.joins(super::Namespace::User) => Some(MountIds::Joined),
         _ => {
             let needs = "uidMappings and gidMappings, of the mount or of the container";
             build.problems.push(Problem::Needs { at: at.into(), value: "idmap".into(), needs });
@@ -463,7 +521,13 @@ fn cgroups(build: &mut Build<'_>, parsed: &Parsed) -> Option<MountKind> {
     let old: Vec<_> = build.host.cgroups.iter().filter(|h| !h.version2).cloned().collect();
     if old.is_empty() {
         if !namespace && let Some(source) = build.own_cgroup2() {
-            return Some(MountKind::Bind { source, recursive: false, opened: false, links: Links::Followed });
+            return Some(MountKind::Bind {
+                source,
+                recursive: false,
+                opened: false,
+                links: Links::Followed,
+                within: None,
+            });
         }
         return Some(MountKind::FileSystem {
             fstype: c"cgroup2".into(),

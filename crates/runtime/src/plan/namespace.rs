@@ -42,7 +42,6 @@ pub(super) fn begin(build: &mut Build<'_>, linux: &Linux) {
     let entered_by_parent =
         |n: &Namespace| *n == Namespace::Pid || build.new_user_namespace() && *n != Namespace::Mount;
     build.around = build.joined.iter().copied().filter(|n| entered_by_parent(n) && !(joins_user)).collect();
-    build.child.push(Step::NewSession);
     let by_child: Vec<_> = build.joined.iter().copied().filter(|n| !build.around.contains(n)).collect();
     build.child.extend(by_child.into_iter().filter(|n| *n != Namespace::Mount).map(Step::JoinNamespace));
     if joins_user {
@@ -55,11 +54,13 @@ pub(super) fn begin(build: &mut Build<'_>, linux: &Linux) {
         build.child.push(Step::CloneIntoPidNamespace { new: build.has_new(Namespace::Pid) });
         build.after_clone.push(ParentStep::AdoptGrandchild);
     }
-    if joins_user {
-        build.child.push(Step::BecomeRoot);
-    }
+    // After the last clone: only a session's leader can take a controlling terminal.
+    build.child.push(Step::NewSession);
     if build.new_user_namespace() {
-        map_ids(build);
+        map_ids(build, linux);
+    } else {
+        clocks(build, linux.time_offsets().as_ref());
+        build.child.extend(joins_user.then_some(Step::BecomeRoot));
     }
 }
 
@@ -107,7 +108,7 @@ fn user_maps(build: &mut Build<'_>, linux: &Linux) {
     }
 }
 
-fn map_ids(build: &mut Build<'_>) {
+fn map_ids(build: &mut Build<'_>, linux: &Linux) {
     let maps = build.ids.clone().unwrap_or_default();
     let writer = writer(build, &maps);
     build.groups_denied |= writer == IdMapWriter::DirectWithoutGroups;
@@ -116,6 +117,8 @@ fn map_ids(build: &mut Build<'_>) {
     build.after_clone.push(ParentStep::MapIds { maps, writer });
     build.after_clone.push(ParentStep::Say(Sync::IdsMapped));
     build.child.push(Step::Wait(Sync::IdsMapped));
+    // Files in /proc of a process that changes its ids belong to the machine's root: their offsets are set before.
+    clocks(build, linux.time_offsets().as_ref());
     if has_root {
         build.child.push(Step::BecomeRoot);
     }
@@ -134,11 +137,10 @@ fn writer(build: &Build<'_>, maps: &IdMaps) -> IdMapWriter {
 }
 
 /// The namespaces that have to be made after the control group was entered, and what belongs to each.
-pub(super) fn enter(build: &mut Build<'_>, linux: &Linux) {
+pub(super) fn enter(build: &mut Build<'_>) {
     if build.has_new(Namespace::Cgroup) {
         build.child.push(Step::NewNamespaces(vec![Namespace::Cgroup]));
     }
-    clocks(build, linux.time_offsets().as_ref());
     if build.has_new(Namespace::Network) {
         build.child.push(Step::LoopbackUp);
     }

@@ -3,8 +3,8 @@
 //! Spec: config.md "Process", "User", "Linux Process"; config-linux.md "Seccomp", "Memory Policy", "Personality".
 
 use knarr_spec::runtime::{
-    Arch, Capabilities, IOPriorityClass, Linux, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
-    LinuxSeccomp, MemoryPolicyFlagType, MemoryPolicyModeType, Process, Scheduler,
+    Arch, Capabilities, IOPriorityClass, Linux, LinuxPersonality, LinuxPersonalityDomain, LinuxSchedulerFlag,
+    LinuxSchedulerPolicy, LinuxSeccomp, MemoryPolicyFlagType, MemoryPolicyModeType, Process, Scheduler,
 };
 use knarr_sys::capabilities::Sets;
 use knarr_sys::sched::SchedAttr;
@@ -201,8 +201,8 @@ pub(super) fn memory_policy(build: &mut Build<'_>, linux: &Linux) {
     }
 }
 
-pub(super) fn personality(build: &mut Build<'_>, linux: &Linux) {
-    let Some(personality) = linux.personality() else { return };
+pub(super) fn personality(build: &mut Build<'_>, personality: Option<&LinuxPersonality>) {
+    let Some(personality) = personality else { return };
     if let Some(flag) = personality.flags().iter().flatten().next() {
         build.invalid("linux.personality.flags", flag, "must be empty: no flag is defined");
     }
@@ -227,6 +227,9 @@ pub(super) fn become_user(build: &mut Build<'_>, process: &Process) {
         build.child.push(Step::WorkingDirectory(cwd));
     }
     let user = process.user();
+    if let Some(variable) = build.plan.program.home {
+        build.child.push(Step::Home { uid: user.uid(), variable });
+    }
     let groups = user.additional_gids().clone().unwrap_or_default();
     if build.groups_denied && !groups.is_empty() {
         let (at, value) = ("process.user.additionalGids".into(), format!("{groups:?}"));
@@ -244,7 +247,7 @@ pub(super) fn become_user(build: &mut Build<'_>, process: &Process) {
     }
 }
 
-/// The last steps: label, system call filter, capabilities, program. Without no_new_privs the filter needs CAP_SYS_ADMIN and
+/// The last steps before the program: label, system call filter, capabilities. Without no_new_privs the filter needs CAP_SYS_ADMIN and
 /// comes before the capabilities go; with it, it comes as late as can be.
 pub(super) fn confine(build: &mut Build<'_>, process: &Process, seccomp: Option<&LinuxSeccomp>) {
     labels(build, process);
@@ -261,6 +264,11 @@ pub(super) fn confine(build: &mut Build<'_>, process: &Process, seccomp: Option<
     let bounding = set(capabilities.and_then(|c| c.bounding().as_ref()));
     let ambient = set(capabilities.and_then(|c| c.ambient().as_ref()));
     not_to_be_had(build, bounding | sets.effective | sets.permitted);
+    let denied = ambient & !(sets.permitted & sets.inheritable);
+    let names = CAPABILITIES.iter().enumerate().filter(|(number, _)| denied >> number & 1 == 1);
+    build.plan.notes.extend(names.map(|(_, name)| {
+        format!("can't raise ambient capability CAP_{name}: it is not both permitted and inheritable")
+    }));
     let capabilities = Step::Capabilities { bounding, sets, ambient };
     if process.no_new_privileges().unwrap_or(false) {
         build.child.extend([capabilities, Step::NoNewPrivileges]);
@@ -269,7 +277,6 @@ pub(super) fn confine(build: &mut Build<'_>, process: &Process, seccomp: Option<
         build.child.extend(filter);
         build.child.push(capabilities);
     }
-    build.child.push(Step::Execute);
 }
 
 /// Spec: config.md "capabilities": what cannot be granted is no error, but worth a warning.

@@ -18,18 +18,21 @@ use crate::{OverlayRoot, Problem, RootSource};
 pub(super) fn mounts(build: &mut Build<'_>, spec: &Spec, linux: &Linux, process: &Process) {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     if !build.own(Namespace::Mount) {
-        without_mount_namespace(build, linux, mounts);
-        return;
+        without_mount_namespace(build, linux);
+    } else {
+        if build.joins(Namespace::Mount) {
+            build.child.push(Step::JoinNamespace(Namespace::Mount));
+        }
+        build.child.push(propagation_before(linux));
+        root_step(build);
     }
-    if build.joins(Namespace::Mount) {
-        build.child.push(Step::JoinNamespace(Namespace::Mount));
-    }
-    build.child.push(propagation_before(linux));
-    root_step(build);
     for (index, entry) in mounts.iter().enumerate() {
         mount::plan(build, index, entry);
     }
-    let own_dev = !mounts.iter().any(is_bound_dev);
+    // Without a mount namespace what is made in the root stays there: only a `/dev` that is mounted for it is filled.
+    let mounted_dev =
+        || mounts.iter().any(|entry| entry.destination().to_str().map(|d| d.trim_matches('/')) == Some("dev"));
+    let own_dev = !mounts.iter().any(is_bound_dev) && (build.own(Namespace::Mount) || mounted_dev());
     if own_dev {
         device::plan(build, linux);
     }
@@ -39,7 +42,9 @@ pub(super) fn mounts(build: &mut Build<'_>, spec: &Spec, linux: &Linux, process:
     let seals = std::mem::take(&mut build.seals);
     build.child.extend(seals.into_iter().map(Step::Seal));
     working_directory(build, process);
-    hide(build, linux);
+    if build.own(Namespace::Mount) {
+        hide(build, linux);
+    }
 }
 
 pub(super) fn size(process: &Process) -> Option<(u16, u16)> {
@@ -54,11 +59,11 @@ fn is_bound_dev(entry: &Mount) -> bool {
     binds && matches!(entry.destination().to_str().map(|d| d.trim_matches('/')), Some("dev"))
 }
 
-fn without_mount_namespace(build: &mut Build<'_>, linux: &Linux, mounts: &[Mount]) {
-    let hidden = linux.masked_paths().iter().chain(linux.readonly_paths()).flatten().next();
-    let needing = mounts.iter().map(|m| m.destination().to_string_lossy().into_owned()).chain(hidden.cloned()).next();
-    if let Some(value) = needing {
-        build.problems.push(Problem::Needs { at: "mounts".into(), value, needs: "a mount namespace" });
+/// What is mounted is mounted in the caller's own namespace, and stays when the container is gone, as with runc.
+fn without_mount_namespace(build: &mut Build<'_>, linux: &Linux) {
+    if let Some(value) = linux.masked_paths().iter().chain(linux.readonly_paths()).flatten().next().cloned() {
+        let at = "linux.maskedPaths, readonlyPaths".into();
+        build.problems.push(Problem::Needs { at, value, needs: "a mount namespace" });
     }
     match &build.options.root {
         RootSource::Directory(path) => {
@@ -155,8 +160,9 @@ fn hide_each(build: &mut Build<'_>, at: &str, paths: &Option<Vec<String>>, step:
         if !path.starts_with('/') {
             build.invalid(&at, path, "must be absolute");
         }
-        let path = build.in_root(&at, Path::new(path));
-        build.child.extend(path.map(step));
+        // One given twice is hidden once.
+        let hidden = build.in_root(&at, Path::new(path)).map(step).filter(|step| !build.child.contains(step));
+        build.child.extend(hidden);
     }
 }
 

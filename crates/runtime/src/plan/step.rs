@@ -220,16 +220,27 @@ impl HookKind {
 pub struct HookStep {
     /// When.
     pub kind: HookKind,
+    /// Its place among those of its kind, from 0.
+    pub index: usize,
     /// The program, absolute.
     pub path: CString,
     /// Its arguments, the first is its name.
     pub arguments: Vec<CString>,
-    /// Its environment; empty means empty.
-    pub environment: Vec<CString>,
+    /// Its environment; empty means empty. `None`: that of the container's program for hooks in the container, ours for the others.
+    pub environment: Option<Vec<CString>>,
     /// Killed after this long.
     pub timeout_s: Option<u64>,
     /// Files its standard output and error are appended to, instead of where they go otherwise.
     pub output: [Option<CString>; 2],
+}
+
+/// Whose ids a mount shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountIds {
+    /// These.
+    Own(IdMaps),
+    /// Those of the user namespace that is joined.
+    Joined,
 }
 
 /// What the parent does, in its order.
@@ -279,7 +290,7 @@ pub enum ParentStep {
         /// Where it is a symbolic link, what that leads to.
         follow: bool,
         /// The mount's own ids.
-        ids: Option<IdMaps>,
+        ids: Option<MountIds>,
         /// The mapping covers the mounts below too.
         ids_recursive: bool,
     },
@@ -523,6 +534,8 @@ pub enum Step {
     },
     /// Set the execution domain.
     Personality(u32),
+    /// Run wherever the control group lets us, whatever our caller was pinned to.
+    AnyProcessor,
     /// Pin to processors.
     Affinity {
         /// As in the document.
@@ -549,6 +562,13 @@ pub enum Step {
         groups: Option<Vec<u32>>,
         /// File mode creation mask.
         umask: Option<u32>,
+    },
+    /// Set `HOME` from the container's own `/etc/passwd`.
+    Home {
+        /// Whose.
+        uid: u32,
+        /// Which string of the environment it is.
+        variable: usize,
     },
     /// Look for the program.
     FindProgram,

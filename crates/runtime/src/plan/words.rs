@@ -5,7 +5,9 @@ use std::fmt::{self, Display, Formatter};
 
 use super::Plan;
 use super::mount::{MountKind, MountStep};
-use super::step::{DeviceStep, HookStep, IdMapWriter, IdMaps, IdRange, Namespace, OverlayStep, ParentStep, Step};
+use super::step::{
+    DeviceStep, HookStep, IdMapWriter, IdMaps, IdRange, MountIds, Namespace, OverlayStep, ParentStep, Step,
+};
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -90,7 +92,11 @@ impl Display for ParentStep {
                 if !follow {
                     write!(f, " (a link itself)")?;
                 }
-                ids.as_ref().map_or(Ok(()), |ids| write!(f, " with ids {ids}"))
+                match ids {
+                    Some(MountIds::Own(ids)) => write!(f, " with ids {ids}"),
+                    Some(MountIds::Joined) => write!(f, " with the ids of the joined user namespace"),
+                    None => Ok(()),
+                }
             }
             ParentStep::BindGate { path } => write!(f, "listen for the start on {}", path.display()),
             ParentStep::ConnectSeccompAgent { path } => write!(f, "connect to the seccomp agent {}", path.display()),
@@ -260,11 +266,12 @@ impl Display for Step {
             Step::IoPriority { class, priority } => write!(f, "set I/O class {class} priority {priority}"),
             Step::MemoryPolicy { mode, nodes } => write!(f, "set memory policy {mode:#x} nodes {nodes:x?}"),
             Step::Personality(persona) => write!(f, "set personality {persona:#x}"),
+            Step::AnyProcessor => write!(f, "run on any processor"),
             Step::Affinity { list, .. } => write!(f, "run on processors {list}"),
             Step::Stdio => write!(f, "put stdio in place"),
             Step::CloseDescriptors { keep: 0 } => write!(f, "close every descriptor but stdio on execve"),
             Step::CloseDescriptors { keep } => write!(f, "close every descriptor but stdio and {keep} more on execve"),
-            Step::WorkingDirectory(path) => write!(f, "change directory to {} and check where it is", text(path)),
+            Step::WorkingDirectory(path) => write!(f, "chdir to {} and check where it is", text(path)),
             Step::User { uid, gid, groups, umask } => {
                 write!(f, "become {uid}:{gid}")?;
                 match groups {
@@ -274,6 +281,7 @@ impl Display for Step {
                 }
                 umask.map_or(Ok(()), |mask| write!(f, " umask {mask:03o}"))
             }
+            Step::Home { uid, .. } => write!(f, "set HOME to that of user {uid}"),
             Step::FindProgram => write!(f, "find the program"),
             Step::Say(sync) => write!(f, "say {}", sync.name()),
             Step::Wait(sync) => write!(f, "wait for {}", sync.name()),
