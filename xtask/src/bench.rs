@@ -10,14 +10,14 @@ mod registry;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::end_to_end::Kit;
-use crate::{Outcome, cargo, shell, workspace};
+use crate::{Outcome, cargo, peers, shell, workspace};
 
 /// What is promised of each figure: the share of the peer's that ours may be. SPECIFICATION.md has the reasons.
 const PROMISES: [(&str, &str, f64); 4] =
@@ -59,7 +59,7 @@ struct Entry {
 pub fn run(words: &[&str]) -> Outcome {
     let profile = if words.contains(&"--fast") { cargo::FAST } else { "release" };
     let kit = Kit::stage_with(profile)?;
-    let peers = peers();
+    let peers = peers::tool();
     let pairs: &[&str] = if peers.is_some() { &["podman", "docker", registry::PEER] } else { &["nobody"] };
     let wanted = words.iter().copied().find_map(|word| word.strip_prefix("--only="));
     let mut figures = Vec::new();
@@ -68,12 +68,6 @@ pub fn run(words: &[&str]) -> Outcome {
     }
     print(&figures);
     record(&kit, profile, &figures)
-}
-
-fn peers() -> Option<PathBuf> {
-    let asked = std::env::var_os("KNARR_PEERS_TOOL").map(PathBuf::from);
-    let tool = asked.unwrap_or_else(|| workspace::top().join("../shared/tools/peers"));
-    tool.exists().then_some(tool)
 }
 
 /// Runs ourselves again inside the peers' tree, with the kit as `/here`.

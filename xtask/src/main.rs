@@ -1,4 +1,4 @@
-//! The chores of this repository: `cargo xtask setup | test | powercut | bench | tidy | golden | dist`.
+//! The chores of this repository: `cargo xtask setup | test | powercut | bench | peers | tidy | golden | dist`.
 //!
 //! Law: depends on serde alone, so that the first `cargo xtask` on a fresh machine starts within seconds; everything heavy
 //! is a program it runs.
@@ -10,6 +10,7 @@ mod cargo;
 mod dist;
 mod end_to_end;
 mod golden;
+mod peers;
 mod powercut;
 mod setup;
 mod shell;
@@ -31,6 +32,7 @@ const USAGE: &str = "cargo xtask CHORE
        --only unit|root|rootless|uml   one of them (may be repeated)
   powercut [N]     cut the power of a working store so many times (10), in user-mode Linux
   bench [--fast] [--only=PEER]   our numbers beside podman's, docker's and docker-registry's; a line in bench/history.jsonl
+  peers [ENGINE]   docker, containerd, buildah and podman run containers with our runtime
   tidy             check the invariants of ARCHITECTURE.md
   golden           rewrite the golden files from what the code does now
   dist             build the release binary and weigh it";
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         ["powercut", rest @ ..] => powercut::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["bench-inside", peer, kit, rounds] => bench::inside::run(peer, kit, rounds),
+        ["peers", rest @ ..] => peers::run(rest),
         ["tidy"] => tidy::run(),
         ["golden"] => golden::run(),
         ["dist"] => dist::run(),
