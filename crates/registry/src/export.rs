@@ -168,7 +168,7 @@ impl Export<'_> {
         let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "");
         let mut text = String::from(
             "# Include this in the http block. The media types are those the documents were pushed with.\n\
-             map $uri $knarr_media_type {\n    default application/octet-stream;\n",
+             map_hash_bucket_size 512;\nmap_hash_max_size 65536;\nmap $uri $knarr_media_type {\n    default application/octet-stream;\n",
         );
         for (path, media_type) in &self.types {
             let _ = writeln!(text, "    \"/v2/{}\" \"{}\";", quoted(path), quoted(media_type));
@@ -176,7 +176,7 @@ impl Export<'_> {
         let root = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
         let _ = write!(
             text,
-            "}}\nmap_hash_bucket_size 512;\nmap_hash_max_size 65536;\nserver {{\n    listen 127.0.0.1:5000;\n    root \"{}\";\n    types {{ }}\n    default_type \"\";\n    \
+            "}}\nserver {{\n    listen 127.0.0.1:5000;\n    root \"{}\";\n    types {{ }}\n    default_type \"\";\n    \
              add_header Content-Type $knarr_media_type always;\n    add_header Docker-Distribution-API-Version registry/2.0 always;\n}}\n",
             quoted(&root.display().to_string())
         );
