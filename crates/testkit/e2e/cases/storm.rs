@@ -18,7 +18,6 @@ cases!["storm":
     a_disk_that_fills_up_at_any_moment_loses_nothing,
     prune_and_df_agree_with_du,
     a_budget_is_kept_by_itself,
-    damaged_content_is_fetched_again_by_its_digest,
 ];
 
 const KILLS: u64 = 30;
@@ -207,7 +206,7 @@ fn a_disk_that_fills_up_at_any_moment_loses_nothing(lab: &Lab) {
         k rm -f boat >/dev/null 2>&1 || true
         k system prune -af >out 2>&1 || { cat out; exit 14; }
         ls small/state/layers small/state/blobs/sha256 small/state/snapshots small/state/trash 2>/dev/null | grep -v : | grep -v '^0$' | grep . && exit 15
-        umount small";
+        true";
     for step in 0..number("KNARR_E2E_DISK_STEPS", 20) {
         let kilobytes = 300 + step * 400;
         let mut command = std::process::Command::new("unshare");
@@ -278,19 +277,4 @@ fn a_budget_is_kept_by_itself(lab: &Lab) {
     let names = lab.knarr(["images", "--format", "{{.Repository}}"]).ok().stdout;
     assert!(names.contains("i3"), "what was just loaded stays\n{names}");
     lab.knarr(["system", "budget", "--max-age", "soon"]).fails().says("is no time");
-}
-
-fn damaged_content_is_fetched_again_by_its_digest(lab: &Lab) {
-    let three = image(&probe(lab), 3).make();
-    let server = Server::start(Hold::default().image("three", "v1", &three), Gate::Open, None).expect("a server");
-    let name = format!("{}/three:v1", server.address);
-    lab.knarr(["pull", "-q", &name]).ok();
-    for blob in [three.layers[1].digest.clone(), three.manifest.digest.clone()] {
-        let path = lab.path("state/blobs/sha256").join(blob.rsplit(':').next().expect("digits"));
-        fs::remove_file(&path).expect("the blob");
-        lab.knarr(["system", "check"]).exits(1).shows(&blob);
-        lab.knarr(["system", "check", "--repair"]).ok().shows("fetched again");
-        assert!(path.exists());
-        lab.knarr(["system", "check", "--contents"]).ok().shows("no damage found");
-    }
 }
