@@ -56,7 +56,8 @@ fn from_registry(store: &Store, reference: &Reference, options: &PullOptions<'_>
 /// The image of this name in the store, if nothing of it is lost and it is for the wanted platform.
 fn known(store: &Store, reference: &Reference, options: &PullOptions<'_>) -> Option<ImageRecord> {
     let image = store.resolve_image(&reference.to_string()).ok()?;
-    let whole = image.layers.len() == image.config.rootfs.diff_ids.len();
+    let unpacked = image.layers.len() == image.config.rootfs.diff_ids.len();
+    let whole = unpacked && !store.lacks_blobs(&image.id).unwrap_or(true);
     let fits = options.platform.preference(&image.config.platform) == Some(0);
     (whole && fits).then_some(image)
 }

@@ -33,6 +33,15 @@ impl Store {
         Ok(record)
     }
 
+    /// Whether a document or layer the image came with is not in the store any more.
+    pub fn lacks_blobs(&self, image: &Digest) -> Result<bool> {
+        self.database().read("look at image", |c| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM image_blobs WHERE image = ?1
+                                      AND digest NOT IN (SELECT digest FROM blobs))";
+            Ok(c.prepare_cached(sql)?.query_row([image.as_str()], |row| row.get(0))?)
+        })
+    }
+
     /// Gives the image another name; a tag moves here from whatever image has it.
     pub fn tag(&self, image: &Digest, name: &Reference) -> Result<()> {
         self.database().write("tag image", Durability::Full, |c| {

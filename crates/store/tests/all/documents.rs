@@ -65,3 +65,15 @@ fn a_blob_whose_digest_is_known_at_its_end_is_a_blob_like_others() {
     let left = std::fs::read_dir(fresh.store.state().join("ingest/sha256")).unwrap().count();
     assert_eq!(left, 0, "nothing of its making is left");
 }
+
+#[test]
+fn an_image_says_that_a_blob_of_it_is_gone() {
+    let fresh = fresh();
+    let record = layer(&fresh.store, "layer");
+    let blob = record.blob.clone();
+    let image = fresh.store.put_image(new_image("image", vec![record], &["image"])).unwrap();
+    assert!(!fresh.store.lacks_blobs(&image.id).unwrap());
+    let database = rusqlite::Connection::open(fresh.store.state().join("knarr.db")).unwrap();
+    database.execute("DELETE FROM blobs WHERE digest = ?1", [blob.as_str()]).unwrap();
+    assert!(fresh.store.lacks_blobs(&image.id).unwrap());
+}
