@@ -808,3 +808,20 @@ fn what_our_caller_was_pinned_to_does_not_bind_the_container() {
     let outcome = bundle.run_by(&["taskset", "-c", "0"]);
     assert_eq!(outcome.stdout.trim(), "0", "{}", outcome.stderr);
 }
+
+#[test]
+fn the_runtime_reads_nothing_more_once_reading_is_notified() {
+    let Some(mut bundle) = sh("") else { return };
+    let path = bundle.path().join("agent");
+    let agent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    bundle.config["process"]["args"] = json!(["true"]);
+    bundle.config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path,
+        "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_NOTIFY" }] });
+    let told = std::thread::spawn(move || {
+        let (connection, _) = agent.accept().unwrap();
+        knarr_sys::scm_rights::receive(&connection, &mut [0; 4096]).unwrap().1.is_some()
+    });
+    let outcome = bundle.run();
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    assert!(told.join().unwrap());
+}

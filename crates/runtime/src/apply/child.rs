@@ -126,8 +126,9 @@ impl Child<'_> {
             }
             Step::NoNewPrivileges => prctl::set_no_new_privileges()?,
             Step::Seccomp(filter) => {
+                let length = self.agent_message()?;
                 let listener = seccomp::install(&filter.instructions, filter.flags)?;
-                self.hand_over(listener)?;
+                self.hand_over(listener, length)?;
             }
             Step::Execute => return Err(self.execute().into()),
         }
@@ -260,10 +261,15 @@ impl Child<'_> {
         }
     }
 
+    /// Reads what the agent is told, before the filter: a call that is notified before the agent can hear of it waits for ever.
+    fn agent_message(&mut self) -> Result<usize, Errno> {
+        let Some(agent) = &mut self.prepared.agent else { return Ok(0) };
+        io::read(&agent.message, &mut agent.buffer)
+    }
+
     /// Spec: config-linux.md "The Container Process State".
-    fn hand_over(&mut self, listener: Option<OwnedFd>) -> Result<(), Errno> {
+    fn hand_over(&mut self, listener: Option<OwnedFd>, length: usize) -> Result<(), Errno> {
         let (Some(listener), Some(agent)) = (listener, &mut self.prepared.agent) else { return Ok(()) };
-        let length = io::read(&agent.message, &mut agent.buffer)?;
         scm_rights::send(&agent.socket, &agent.buffer[..length], Some(listener.as_fd()))
     }
 
