@@ -404,9 +404,12 @@ fn bind(build: &mut Build<'_>, index: usize, mount: &Mount, parsed: &mut Parsed,
         None if mount.uid_mappings().is_none() && mount.gid_mappings().is_none() => None,
         _ => Some(mount_ids(build, &at("options"), mount, parsed.ids.as_deref())?),
     };
-    if let Some(option) = parsed.rest.first() {
-        build.invalid(at("options"), option, "is for file systems, and a bind mount is none");
-    }
+    // runc and crun hand it to the kernel, which does not look at it either.
+    let at_options = at("options");
+    let left_out = parsed.rest.iter().filter(|option| !option.is_empty());
+    let notes =
+        left_out.map(|o| format!("{at_options}: {o:?} is for file systems, and a bind mount is none: left out"));
+    build.plan.notes.extend(notes);
     if let (Some(path), None, Links::Followed) = (within, &ids, parsed.links) {
         // What earlier entries mounted there is only seen in the container's own mount namespace.
         let within = Some(build.in_root(&at("source"), &path)?);
