@@ -16,7 +16,11 @@ mod exec;
 mod export;
 mod hello;
 mod history;
+mod image_copy;
+mod image_delete;
+mod image_look;
 mod image_prune;
+mod image_sync;
 mod image_tree;
 mod images;
 mod import;
@@ -24,11 +28,16 @@ mod info;
 mod inspect;
 mod kill;
 mod layout;
+mod list_tags;
 mod load;
+mod login;
+mod logout;
 mod logs;
 mod manifest;
+mod manifest_digest;
 mod ps;
 mod pull;
+mod push;
 mod rename;
 mod restart;
 mod rm;
@@ -79,6 +88,7 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
         "Images",
         &[
             Entry::of::<pull::Pull>(),
+            Entry::of::<push::Push>(),
             Entry::of::<images::Images>(),
             Entry::of::<load::Load>(),
             Entry::of::<save::Save>(),
@@ -122,6 +132,18 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
         ],
     ),
     (
+        "Registries",
+        &[
+            Entry::of::<login::Login>(),
+            Entry::of::<logout::Logout>(),
+            Entry::of::<image_copy::ImageCopy>(),
+            Entry::of::<image_sync::ImageSync>(),
+            Entry::of::<list_tags::ListTags>(),
+            Entry::of::<image_delete::ImageDelete>(),
+            Entry::of::<manifest_digest::ManifestDigest>(),
+        ],
+    ),
+    (
         "System",
         &[
             Entry::of::<df::Df>(),
@@ -133,6 +155,18 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
             Entry::of::<hello::Hello>(),
         ],
     ),
+];
+
+/// skopeo's commands, by its names.
+pub(crate) const SKOPEO: &[(&str, Entry)] = &[
+    ("copy", Entry::of::<image_copy::ImageCopy>()),
+    ("delete", Entry::of::<image_delete::ImageDelete>()),
+    ("inspect", Entry::of::<image_look::Inspect>()),
+    ("list-tags", Entry::of::<list_tags::ListTags>()),
+    ("login", Entry::of::<login::Login>()),
+    ("logout", Entry::of::<logout::Logout>()),
+    ("manifest-digest", Entry::of::<manifest_digest::ManifestDigest>()),
+    ("sync", Entry::of::<image_sync::ImageSync>()),
 ];
 
 /// Words that only say what the next one is about.

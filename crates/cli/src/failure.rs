@@ -39,6 +39,16 @@ impl Failure {
         Failure { code, ..self }
     }
 
+    /// What is printed of it, without program and command.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Says in the course of what it happened.
+    pub(crate) fn within(self, what: &str) -> Failure {
+        Failure { message: format!("{what}: {}", self.message), ..self }
+    }
+
     /// Names the command.
     pub(crate) fn of(self, verb: &str) -> Failure {
         Failure { verb: self.verb.or_else(|| Some(verb.to_owned())), ..self }
@@ -47,6 +57,12 @@ impl Failure {
     /// Writes it to standard error.
     pub(crate) fn print(&self) {
         anstream::eprintln!("{}", self.text());
+    }
+
+    /// Writes it as skopeo does.
+    pub(crate) fn log(&self) {
+        let quoted = serde_json::to_string(&self.message).expect("a string");
+        anstream::eprintln!("{}", log_line("fatal", &quoted));
     }
 
     /// What [`Failure::print`] writes.
@@ -62,6 +78,13 @@ impl Failure {
         }
         text
     }
+}
+
+/// A line of skopeo's log; `message` is quoted already.
+pub(crate) fn log_line(level: &str, message: &str) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let time = knarr_engine::time::rfc3339(now.as_secs() * 1_000_000_000);
+    format!("time={time:?} level={level} msg={message}")
 }
 
 impl From<Error> for Failure {

@@ -8,6 +8,7 @@
 // `inspect` is one literal with as many fields as docker has.
 #![recursion_limit = "256"]
 
+mod access;
 mod boolean;
 mod commands;
 mod container_flags;
@@ -20,6 +21,7 @@ pub mod listing;
 mod output;
 mod progress;
 mod rows;
+pub mod skopeo;
 pub mod template;
 mod units;
 mod unsupported;

@@ -10,7 +10,7 @@ use crate::template::Template;
 /// Inspected things: a JSON list, or a template per thing.
 pub(crate) fn inspected(things: &[Value], format: Option<&str>) -> Result<String, Failure> {
     match format {
-        None | Some("") => Ok(pretty(things) + "\n"),
+        None | Some("") => Ok(pretty(&things) + "\n"),
         Some("json") => Ok(things.iter().map(|thing| format!("{thing}\n")).collect()),
         Some(format) => {
             let template = Template::parse(&format.replace("\\t", "\t").replace("\\n", "\n"))?;
@@ -20,7 +20,7 @@ pub(crate) fn inspected(things: &[Value], format: Option<&str>) -> Result<String
 }
 
 /// JSON with docker's indent of four.
-fn pretty(things: &[Value]) -> String {
+pub(crate) fn pretty(things: &impl serde::Serialize) -> String {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);

@@ -1,4 +1,4 @@
-//! Drawing a pull: bars on a terminal, docker's plain lines elsewhere, nothing with `--quiet`.
+//! Drawing pulls, pushes and copies: bars on a terminal, docker's plain lines elsewhere, nothing with `--quiet`.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use knarr_distribution::{LayerState, Outcome, Progress};
 use knarr_spec::Digest;
+
+use crate::output::print;
 
 /// One line per layer.
 pub(crate) struct Bars {
@@ -68,6 +70,10 @@ fn words(state: LayerState) -> String {
         LayerState::Extracting => "Extracting".to_owned(),
         LayerState::Done => "Pull complete".to_owned(),
         LayerState::AlreadyExists => "Already exists".to_owned(),
+        LayerState::Uploading { .. } => "Pushing".to_owned(),
+        LayerState::Uploaded => "Pushed".to_owned(),
+        LayerState::AlreadyThere => "Layer already exists".to_owned(),
+        LayerState::Compressing => "Compressing".to_owned(),
         LayerState::Retrying { attempt } => format!("Retrying ({attempt})"),
     }
 }
@@ -91,6 +97,10 @@ impl Progress for Bars {
         }
     }
 
+    fn rate_limit(&self, host: &str, remaining: u64, limit: u64) {
+        note_rate_limit(self.quiet, host, remaining, limit);
+    }
+
     fn finished(&self, subject: &str, outcome: Outcome) {
         if !self.quiet {
             match outcome {
@@ -98,5 +108,94 @@ impl Progress for Bars {
                 Outcome::UpToDate => eprintln!("Status: Image is up to date for {subject}"),
             }
         }
+    }
+}
+
+/// Said when a tenth of what the registry allows is left.
+fn note_rate_limit(quiet: bool, host: &str, remaining: u64, limit: u64) {
+    if !quiet && remaining.saturating_mul(10) <= limit {
+        anstream::eprintln!("note: {host} allows {remaining} more pulls of {limit} for now");
+    }
+}
+
+/// A push in docker's lines on standard output.
+pub(crate) struct PushLines {
+    quiet: bool,
+}
+
+impl PushLines {
+    pub(crate) fn new(quiet: bool) -> PushLines {
+        PushLines { quiet }
+    }
+
+    fn line(&self, text: &str) {
+        if !self.quiet {
+            // A reader that has gone does not stop a push.
+            let _ = print(&format!("{text}\n"));
+        }
+    }
+}
+
+impl Progress for PushLines {
+    fn layer(&self, digest: &Digest, state: LayerState) {
+        let short = digest.short();
+        match state {
+            LayerState::Waiting => self.line(&format!("{short}: Preparing")),
+            LayerState::Uploaded | LayerState::AlreadyThere | LayerState::Retrying { .. } => {
+                self.line(&format!("{short}: {}", words(state)));
+            }
+            _ => {}
+        }
+    }
+
+    fn mounted(&self, digest: &Digest, from: &str) {
+        self.line(&format!("{}: Mounted from {from}", digest.short()));
+    }
+
+    fn rate_limit(&self, host: &str, remaining: u64, limit: u64) {
+        note_rate_limit(self.quiet, host, remaining, limit);
+    }
+}
+
+/// A copy in skopeo's lines on standard output.
+pub(crate) struct CopyLines {
+    quiet: bool,
+}
+
+impl CopyLines {
+    pub(crate) fn new(quiet: bool) -> CopyLines {
+        CopyLines { quiet }
+    }
+
+    /// One line, unless nothing is to be said.
+    pub(crate) fn line(&self, text: &str) {
+        if !self.quiet {
+            let _ = print(&format!("{text}\n"));
+        }
+    }
+}
+
+impl Progress for CopyLines {
+    fn layer(&self, digest: &Digest, state: LayerState) {
+        match state {
+            LayerState::Uploaded | LayerState::Done => self.line(&format!("Copying blob {digest}")),
+            LayerState::AlreadyThere | LayerState::AlreadyExists => {
+                self.line(&format!("Copying blob {digest} skipped: already exists"));
+            }
+            LayerState::Retrying { attempt } => self.line(&format!("Retrying blob {digest} ({attempt})")),
+            _ => {}
+        }
+    }
+
+    fn mounted(&self, digest: &Digest, from: &str) {
+        self.line(&format!("Copying blob {digest} skipped: mounted from {from}"));
+    }
+
+    fn resolved(&self, _: &str, _: &Digest) {
+        self.line("Getting image source signatures");
+    }
+
+    fn rate_limit(&self, host: &str, remaining: u64, limit: u64) {
+        note_rate_limit(self.quiet, host, remaining, limit);
     }
 }

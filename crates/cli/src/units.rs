@@ -37,9 +37,47 @@ pub(crate) fn duration(seconds: u64) -> String {
     }
 }
 
+/// A duration as Go writes it: `1m30s`, `250ms`.
+pub(crate) fn go_duration(text: &str) -> Option<std::time::Duration> {
+    let mut total = std::time::Duration::ZERO;
+    let mut rest = text;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len() - digits);
+        let seconds = match &rest[digits..digits + unit_end] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        total += std::time::Duration::try_from_secs_f64(number * seconds).ok()?;
+        rest = &rest[digits + unit_end..];
+    }
+    Some(total)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_of_go_are_read() {
+        let check =
+            |text, expect: Option<u64>| assert_eq!(go_duration(text).map(|d| d.as_millis() as u64), expect, "{text}");
+        check("1m30s", Some(90_000));
+        check("250ms", Some(250));
+        check("1.5h", Some(5_400_000));
+        check("", None);
+        check("5", None);
+        check("5x", None);
+    }
 
     #[test]
     fn sizes_have_three_digits_in_lists_and_four_in_sums() {

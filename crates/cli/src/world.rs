@@ -1,9 +1,9 @@
 //! The caller's world: environment, home and current directory, who called; and how a context comes of it.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use knarr_distribution::{AuthConfig, Network, Progress, Proxies};
+use knarr_distribution::{Network, Policy, Progress};
 use knarr_engine::container::start::Ahead;
 use knarr_engine::context::{default_paths, secure_run_dir};
 use knarr_engine::image::pull::Pulls;
@@ -11,6 +11,7 @@ use knarr_engine::rootless::{self, MapSource};
 use knarr_engine::{Caller, Context, IdMap, Namespace, Paths};
 use knarr_spec::Reference;
 
+use crate::access::{self, Access};
 use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::progress::Bars;
@@ -181,18 +182,27 @@ fn gid_max() -> u32 {
 pub(crate) struct CliPulls {
     bars: Bars,
     quiet: bool,
-    tls_verify: Option<bool>,
+    access: Access,
 }
 
 impl CliPulls {
     pub(crate) fn new(quiet: bool, tls_verify: Option<bool>) -> CliPulls {
-        CliPulls { bars: Bars::new(quiet), quiet, tls_verify }
+        CliPulls::with(quiet, Access { tls_verify, ..Access::default() })
+    }
+
+    /// With the command's own way to reach registries.
+    pub(crate) fn with(quiet: bool, access: Access) -> CliPulls {
+        CliPulls { bars: Bars::new(quiet), quiet, access }
     }
 }
 
 impl Pulls for CliPulls {
     fn network(&self) -> knarr_engine::Result<Network> {
-        Ok(network(self.tls_verify))
+        Ok(access::network(&self.access)?)
+    }
+
+    fn policy(&self) -> knarr_engine::Result<Policy> {
+        Ok(access::default_policy()?)
     }
 
     fn progress(&self) -> &dyn Progress {
@@ -204,34 +214,4 @@ impl Pulls for CliPulls {
             anstream::eprintln!("Unable to find image '{}' locally", reference.familiar());
         }
     }
-}
-
-fn network(tls_verify: Option<bool>) -> Network {
-    let upper_or_lower = |name: &str| variable(name).or_else(|| variable(&name.to_lowercase()));
-    let proxies = Proxies {
-        http: upper_or_lower("HTTP_PROXY"),
-        https: upper_or_lower("HTTPS_PROXY"),
-        no_proxy: upper_or_lower("NO_PROXY"),
-    };
-    let path = variable("PATH").unwrap_or_default();
-    let helper_dirs = std::env::split_paths(&path).collect();
-    let auth = AuthConfig { explicit: None, files: auth_files(), helper_dirs };
-    let home = variable("HOME").map(PathBuf::from);
-    let own = home.iter().flat_map(|home| [home.join(".config/containers/certs.d"), home.join(".docker/certs.d")]);
-    let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
-    let certificate_dirs = own.chain(system).collect();
-    Network { auth, certificate_dirs, tls_verify, proxies, ..Network::default() }
-}
-
-/// containers-auth.json(5)'s places, then docker's.
-fn auth_files() -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = variable("REGISTRY_AUTH_FILE").map(PathBuf::from).into_iter().collect();
-    files.extend(variable("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("containers/auth.json")));
-    let home = variable("HOME").map(PathBuf::from);
-    let config =
-        variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| home.as_ref().map(|home| home.join(".config")));
-    files.extend(config.map(|dir| dir.join("containers/auth.json")));
-    let docker = variable("DOCKER_CONFIG").map(PathBuf::from).or_else(|| home.map(|home| home.join(".docker")));
-    files.extend(docker.map(|dir| dir.join("config.json")));
-    files
 }

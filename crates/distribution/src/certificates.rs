@@ -28,17 +28,23 @@ struct HostFiles {
 #[derive(Debug, Default)]
 pub(crate) struct Certificates {
     dirs: Vec<PathBuf>,
+    /// For every host, in place of `dirs`.
+    own: Option<PathBuf>,
     system: OnceLock<RootCertStore>,
 }
 
 impl Certificates {
-    pub(crate) fn new(dirs: &[PathBuf]) -> Certificates {
-        Certificates { dirs: dirs.to_owned(), system: OnceLock::new() }
+    pub(crate) fn new(dirs: &[PathBuf], own: Option<&Path>) -> Certificates {
+        Certificates { dirs: dirs.to_owned(), own: own.map(Path::to_owned), system: OnceLock::new() }
     }
 
     /// Whether somebody configured certificates for `host` (`name[:port]`), which says that it speaks TLS.
     pub(crate) fn configured_for(&self, host: &str) -> bool {
-        self.host_dirs(host).any(|dir| dir.is_dir())
+        let has_files = |dir: &Path| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+        match &self.own {
+            Some(own) => has_files(own),
+            None => self.host_dirs(host).any(|dir| dir.is_dir()),
+        }
     }
 
     /// The configuration for `host`; `verify` false accepts any certificate.
@@ -81,7 +87,8 @@ impl Certificates {
     }
 
     fn host_dirs<'a>(&'a self, host: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
-        self.dirs.iter().map(move |dir| dir.join(host))
+        let dirs = if self.own.is_some() { &[][..] } else { &self.dirs };
+        self.own.iter().cloned().chain(dirs.iter().map(move |dir| dir.join(host)))
     }
 
     /// The files of the first directory that has any for `host`.

@@ -23,6 +23,11 @@ pub struct Error {
 }
 
 impl Error {
+    /// A problem of the configuration, before anything was done.
+    pub fn configuration(problem: Problem) -> Error {
+        Error { verb: "read", subject: "configuration".to_owned(), problem: Box::new(problem) }
+    }
+
     /// The class of the problem.
     pub fn kind(&self) -> ErrorKind {
         self.problem.kind()
@@ -113,8 +118,10 @@ pub enum Problem {
         message: String,
     },
     /// The registry would not say whether the repository exists.
-    #[error("pull access denied for {name}, repository does not exist or may require 'docker login': {message}")]
+    #[error("{access} access denied for {name}, repository does not exist or may require 'docker login': {message}")]
     AccessDenied {
+        /// `pull` or `push`.
+        access: &'static str,
         /// The repository as the user would write it.
         name: String,
         /// The registry's words.
@@ -126,6 +133,14 @@ pub enum Problem {
         /// Who refused.
         host: String,
         /// Its words, or ours.
+        message: String,
+    },
+    /// The registry has no such repository.
+    #[error("repository {name} is not known to the registry: {message}")]
+    RepositoryUnknown {
+        /// As the user would write it.
+        name: String,
+        /// The registry's words.
         message: String,
     },
     /// The blob is not in the repository, though the manifest names it.
@@ -183,6 +198,12 @@ pub enum Problem {
     /// Another part of the same image failed, so this one was given up.
     #[error("given up because another part failed")]
     Interrupted,
+    /// A part of a blob was asked for, and all of it came.
+    #[error("{host} answers no requests for parts of a blob")]
+    NoRanges {
+        /// Who.
+        host: String,
+    },
     /// Bytes stopped coming.
     #[error("{host}: no data for {seconds} s")]
     Stalled {
@@ -348,6 +369,18 @@ pub enum Problem {
     /// The archive or layout does not hold what it should.
     #[error("{0}")]
     Archive(ArchiveProblem),
+    /// What was asked for would change a digest that was to be kept.
+    #[error("{0}: instructed to preserve digests")]
+    PreserveDigests(&'static str),
+    /// Something cannot be done to this kind of image or place.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The image is in the store in part only.
+    #[error("the store lacks {0}")]
+    NotStored(Digest),
+    /// The signature policy does not allow the image.
+    #[error("Source image rejected: {0}")]
+    Rejected(String),
     /// A file of the user's cannot be read.
     #[error("{}", .path.display())]
     File {
@@ -430,6 +463,12 @@ pub enum ArchiveProblem {
     /// More than one image and no tag to choose.
     #[error("holds several images, name one of {0:?}")]
     Ambiguous(Vec<String>),
+    /// A directory with other content.
+    #[error("{} holds something else; it is not overwritten", .0.display())]
+    NotOurs(PathBuf),
+    /// A docker archive names one image per name.
+    #[error("a docker archive has no room for images of several platforms")]
+    NoRoomForIndex,
     /// A layout version we do not know.
     #[error("image layout version {0:?} is not supported")]
     LayoutVersion(String),
@@ -510,16 +549,19 @@ impl Problem {
         use Problem as P;
         match self {
             P::In { problem, .. } => problem.kind(),
-            P::ManifestUnknown { .. } | P::BlobUnknown | P::Foreign(_) => Kind::NotFound,
+            P::ManifestUnknown { .. } | P::RepositoryUnknown { .. } | P::BlobUnknown | P::Foreign(_) => Kind::NotFound,
             P::AccessDenied { .. } | P::Unauthorized { .. } => Kind::Unauthorized,
             P::Status { .. } | P::RateLimited { .. } | P::Transport { .. } | P::NotTls { .. } => Kind::Network,
-            P::CutOff { .. } | P::Interrupted => Kind::Network,
+            P::CutOff { .. } | P::Interrupted | P::NoRanges { .. } => Kind::Network,
             P::Stalled { .. } | P::TooSlow { .. } | P::TooManyRedirects { .. } | P::BadRedirect { .. } => Kind::Network,
             P::Protocol { .. } | P::Size { .. } | P::DigestMismatch { .. } | P::HeaderMismatch { .. } => Kind::Corrupt,
             P::DiffIdMismatch { .. } | P::TooLarge { .. } | P::Malformed { .. } | P::Inconsistent(_) => Kind::Corrupt,
             P::UnknownAlgorithm { .. } | P::MediaType { .. } => Kind::Unsupported,
             P::Platform { .. } => Kind::Platform,
-            P::Blocked(_) => Kind::Forbidden,
+            P::Blocked(_) | P::Rejected(_) => Kind::Forbidden,
+            P::PreserveDigests(_) => Kind::Invalid,
+            P::Unsupported(_) => Kind::Unsupported,
+            P::NotStored(_) => Kind::NotFound,
             P::ConfigFile { .. } | P::BadLocation { .. } | P::Helper { .. } | P::Proxy(_) => Kind::Invalid,
             P::Archive(problem) => problem.kind(),
             P::Store(knarr_store::Error::UnknownAlgorithm(_)) => Kind::Unsupported,
@@ -570,7 +612,9 @@ impl ArchiveProblem {
     fn kind(&self) -> ErrorKind {
         match self {
             ArchiveProblem::NoSuchTag { .. } => ErrorKind::NotFound,
-            ArchiveProblem::Ambiguous(_) => ErrorKind::Invalid,
+            ArchiveProblem::Ambiguous(_) | ArchiveProblem::NotOurs(_) | ArchiveProblem::NoRoomForIndex => {
+                ErrorKind::Invalid
+            }
             ArchiveProblem::LayoutVersion(_) => ErrorKind::Unsupported,
             _ => ErrorKind::Corrupt,
         }

@@ -3,9 +3,6 @@
 //! Law: what was stored before is asked first; everything that arrives is compared with what named it (reference ►
 //! index ► manifest ► config ► diff id); the image becomes visible last, in one step, when all of it is there.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use knarr_spec::{Descriptor, DiffId, Digest, ImageConfig, Index, Manifest, Raw, Reference, media_type};
@@ -14,13 +11,18 @@ use knarr_store::{ImageRecord, LayerRecord, NewImage, Store};
 use crate::error::{Inconsistency, Part};
 use crate::layer_job::LayerJob;
 use crate::origin::{Document, Origin, check_content, read_all};
-use crate::{Problem, PullOptions, limits};
+use crate::policy::Subject;
+use crate::segments::Connections;
+use crate::together::together;
+use crate::{Place, Problem, PullOptions, limits};
 
 /// An image on its way.
 pub(crate) struct Fetch<'a> {
     pub(crate) store: &'a Store,
     pub(crate) options: &'a PullOptions<'a>,
     pub(crate) origin: &'a dyn Origin,
+    /// What the user called it, for the policy.
+    pub(crate) place: &'a Place,
 }
 
 /// The manifest that fits, and the documents that led to it.
@@ -61,6 +63,7 @@ impl Fetch<'_> {
     ) -> Result<ImageRecord, Problem> {
         let chosen = self.choose(root)?;
         self.options.progress.resolved(subject, &chosen.digest());
+        self.check_policy(&chosen)?;
         let config = self.config(&chosen.manifest.config)?;
         check_layers(&chosen.manifest, &config)?;
         let layers = self.layers(&chosen.manifest.layers, &config)?;
@@ -71,6 +74,15 @@ impl Fetch<'_> {
         let names = names.iter().map(|name| stored_name(name, &digest)).collect();
         let Chosen { manifest, index, .. } = chosen;
         Ok(self.store.put_image(NewImage { manifest, index, config, layers, names })?)
+    }
+
+    /// Before a byte of the image is fetched.
+    fn check_policy(&self, chosen: &Chosen) -> Result<(), Problem> {
+        let outer = chosen.outer.iter().map(Raw::bytes);
+        let documents: Vec<&[u8]> =
+            outer.chain(chosen.index.as_ref().map(Raw::bytes)).chain([chosen.manifest.bytes()]).collect();
+        let subject = Subject { place: self.place, origin: self.origin, documents: &documents };
+        self.options.policy.check(&subject)
     }
 
     /// Goes down from the root document to the manifest for our platform.
@@ -138,44 +150,27 @@ impl Fetch<'_> {
     /// All layers, several at once. The first that fails stops the others.
     fn layers(&self, descriptors: &[Descriptor], config: &ImageConfig) -> Result<Vec<LayerRecord>, Problem> {
         let diff_ids = &config.rootfs.diff_ids;
+        let connections = Connections::new(self.options.concurrency);
         let jobs: Vec<LayerJob<'_>> = descriptors
             .iter()
             .zip(diff_ids)
-            .map(|(descriptor, diff_id)| LayerJob::new(self, descriptor, diff_id))
+            .map(|(descriptor, diff_id)| LayerJob::new(self, descriptor, diff_id, &connections))
             .collect::<Result<_, _>>()?;
         // A layer that occurs twice is fetched once.
         let firsts: Vec<usize> =
             (0..jobs.len()).filter(|at| diff_ids.iter().position(|id| *id == diff_ids[*at]) == Some(*at)).collect();
         firsts.iter().for_each(|at| jobs[*at].announce());
-        self.run(&jobs, &firsts)?;
+        let threads = self.options.concurrency;
+        together(firsts.len(), threads, &|| self.origin.interrupt(), &|at| jobs[firsts[at]].run())?;
         let record = |diff_id| {
             self.store.layer(diff_id)?.ok_or_else(|| knarr_store::Error::NoSuchLayer(DiffId::clone(diff_id)).into())
         };
         diff_ids.iter().map(record).collect()
     }
-
-    fn run(&self, jobs: &[LayerJob<'_>], order: &[usize]) -> Result<(), Problem> {
-        let next = AtomicUsize::new(0);
-        let failed: Mutex<Option<Problem>> = Mutex::default();
-        let work = || {
-            while let Some(at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if failed.lock().expect("no panic while failing").is_some() {
-                    return;
-                }
-                if let Err(problem) = jobs[*at].run() {
-                    failed.lock().expect("no panic while failing").get_or_insert(problem);
-                    self.origin.interrupt();
-                }
-            }
-        };
-        let threads = self.options.concurrency.clamp(1, order.len().max(1));
-        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-        failed.into_inner().expect("no panic while failing").map_or(Ok(()), Err)
-    }
 }
 
 /// The content a descriptor carries itself.
-fn embedded(descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Problem> {
+pub(crate) fn embedded(descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Problem> {
     let Some(data) = &descriptor.data else { return Ok(None) };
     let bytes = STANDARD.decode(data).map_err(|_| Problem::Inconsistent(Inconsistency::Data))?;
     match check_content(&bytes, &descriptor.digest, Some(descriptor.size), "") {

@@ -6,8 +6,10 @@
 //! ```
 //! Law: the tree commits only after the blob did. A broken pull leaves the bytes that came, never a tree.
 
+use std::cell::Cell;
 use std::thread;
 
+use bytes::Bytes;
 use knarr_layer::{UnpackOptions, Unpacked};
 use knarr_spec::{Descriptor, DiffId, media_type};
 use knarr_store::{Ingest, IngestState, LayerBuild};
@@ -16,6 +18,7 @@ use crate::Problem;
 use crate::error::Part;
 use crate::fetch::Fetch;
 use crate::progress::LayerState;
+use crate::segments::{self, Connections};
 use crate::tail::{Tail, Writer};
 
 /// A layer to be brought.
@@ -24,6 +27,7 @@ pub(crate) struct LayerJob<'a> {
     descriptor: &'a Descriptor,
     diff_id: &'a DiffId,
     unpack: UnpackOptions,
+    connections: &'a Connections,
 }
 
 impl<'a> LayerJob<'a> {
@@ -32,11 +36,12 @@ impl<'a> LayerJob<'a> {
         fetch: &'a Fetch<'a>,
         descriptor: &'a Descriptor,
         diff_id: &'a DiffId,
+        connections: &'a Connections,
     ) -> Result<LayerJob<'a>, Problem> {
         let unknown = || Problem::MediaType { what: "layer", media_type: descriptor.media_type.clone() };
         let compression = media_type::layer_compression(&descriptor.media_type).ok_or_else(unknown)?;
         let unpack = UnpackOptions { compression: Some(compression), ..fetch.options.unpack.clone() };
-        Ok(LayerJob { fetch, descriptor, diff_id, unpack })
+        Ok(LayerJob { fetch, descriptor, diff_id, unpack, connections })
     }
 
     /// Tells the caller that this layer belongs to the image.
@@ -45,6 +50,7 @@ impl<'a> LayerJob<'a> {
     }
 
     pub(crate) fn run(&self) -> Result<(), Problem> {
+        let _own = self.connections.take();
         let brought = match self.bring() {
             // The store has dropped the bytes. They may have been spoiled on the way, or by an earlier attempt.
             Err(Problem::DigestMismatch { .. }) => self.bring(),
@@ -129,19 +135,42 @@ impl<'a> LayerJob<'a> {
 
     /// Everything from where the blob ends now to its end.
     fn pump(&self, ingest: &mut Ingest, writer: Writer<'_>) -> Result<(), Problem> {
-        let total = self.descriptor.size;
+        let (start, total) = (ingest.offset(), self.descriptor.size);
         self.tell(LayerState::Downloading { bytes: ingest.offset(), total });
-        let mut stream = self.fetch.origin.open(self.descriptor, ingest.offset())?;
-        while let Some(chunk) = stream.chunk()? {
+        let mut take = |chunk: Bytes| {
             ingest.write(&chunk)?;
             writer.advance(chunk.len() as u64)?;
             self.tell(LayerState::Downloading { bytes: ingest.offset(), total });
-        }
+            Ok(())
+        };
+        self.bytes(start, &mut take)?;
         let got = ingest.offset();
         if got < total {
             return Err(Problem::Size { by: self.fetch.origin.who(), got, more: false, promised: total });
         }
         writer.complete();
+        Ok(())
+    }
+
+    /// Gives `take` the bytes from `start` on: of a big blob several parts at once, if the server has them.
+    fn bytes(&self, start: u64, take: &mut dyn FnMut(Bytes) -> Result<(), Problem>) -> Result<(), Problem> {
+        let (origin, blob) = (self.fetch.origin, self.descriptor);
+        let at = Cell::new(start);
+        let mut take = |chunk: Bytes| {
+            at.set(at.get() + chunk.len() as u64);
+            take(chunk)
+        };
+        if blob.size.saturating_sub(start) >= segments::LEFT_BYTES_MIN && origin.open_part(blob, start, start).is_some()
+        {
+            match segments::fetch(origin, blob, start, self.connections, &mut take) {
+                Err(Problem::NoRanges { .. }) => {}
+                other => return other,
+            }
+        }
+        let mut stream = origin.open(blob, at.get())?;
+        while let Some(chunk) = stream.chunk()? {
+            take(chunk)?;
+        }
         Ok(())
     }
 

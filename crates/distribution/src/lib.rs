@@ -1,4 +1,4 @@
-//! The registry client and the image archives: resolve, authenticate, fetch, verify, unpack.
+//! The registry client and the image archives: resolve, authenticate, fetch, verify, unpack; push, copy, list, delete.
 //!
 //! Spec: distribution-spec 1.1 (client duties), Docker's token authentication, containers-registries.conf(5),
 //! containers-auth.json(5), containers-certs.d(5), image-spec image-layout.md.
@@ -7,39 +7,55 @@
 //! Not here: names of files to read (the caller's), drawing of progress (the caller's), the store's layout, unpacking rules.
 //!
 //! ```text
-//! Source ─► Origin (registry with mirrors | layout | archive)     gives documents and byte streams, trusted in nothing
+//! Place ─► Origin (registry with mirrors | layout | archive | dir | store)   gives documents and byte streams, trusted in nothing
 //!             └► fetch: choose platform ─► config ─► all layers at once
-//!                        layer: stream ─┬► store ingest (digest, size)       ─┐ both agree with manifest and config
-//!                                       └► pipe ─► layer::unpack (diff id)   ─┴► commit ─► put_image
+//!             │          layer: stream ─┬► store ingest (digest, size)       ─┐ both agree with manifest and config
+//!             │                         └► pipe ─► layer::unpack (diff id)   ─┴► commit ─► put_image
+//!             └► copy: choose platforms ─► keep, convert, recompress ─► Sink (registry | layout | archive | dir)
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod archive;
 pub mod auth;
 mod certificates;
+mod chunked;
+mod convert;
+pub mod copy;
 pub mod error;
 mod fetch;
+mod hash;
 mod http;
 mod layer_job;
 pub mod limits;
+pub mod look;
 pub mod network;
 mod options;
 mod origin;
+pub mod place;
+pub mod policy;
 pub mod progress;
 mod pull;
+mod push;
+mod recompress;
 pub mod registries;
 mod registry;
-pub mod source;
+mod segments;
+mod sink;
+mod stored;
 mod tail;
+mod together;
 mod upstream;
 
 pub use archive::Input;
 pub use auth::{AuthConfig, Credentials};
+pub use copy::{Copied, CopyOptions, Format, MultiArch, Recompression, copy};
 pub use error::{Error, ErrorKind, Problem};
 pub use network::{Network, Proxies, Retry, Timeouts};
 pub use options::PullOptions;
+pub use place::{Place, PlaceError};
+pub use policy::Policy;
 pub use progress::{LayerState, Outcome, Progress, Silent};
 pub use pull::{load, pull};
+pub use push::push;
 pub use registries::Registries;
-pub use source::Source;
 pub use upstream::Upstream;

@@ -34,3 +34,21 @@ pub const ARCHIVE_LINKS_MAX: usize = 8;
 /// Bytes of a compressed image archive after decompression that are spooled to disk: 256 GiB, far above any image, below
 /// what a bomb would like.
 pub const ARCHIVE_BYTES_MAX: u64 = 256 << 30;
+
+/// Largest page of a list: a thousand tags of 128 bytes need an eighth of it, ten thousand referrers fit.
+pub const LIST_BYTES_MAX: u64 = 8 << 20;
+
+/// Pages of one list. A million tags are more than any repository has.
+pub const PAGES_MAX: usize = 1000;
+
+/// Largest blob a registry is believed to have: what fits the size of a tar with room to spare.
+pub const BLOB_BYTES_MAX: u64 = 1 << 50;
+
+/// Repositories a blob is asked to be mounted from: each one that does not have it costs a round trip.
+pub const MOUNTS_TRIED_MAX: usize = 3;
+
+/// Manifests that refer to one image, directly or through others, that are copied with it.
+pub const REFERRERS_MAX: usize = 1000;
+
+/// What cosign puts behind a digest to make a tag of it: signatures, attestations, bills of material.
+pub const COSIGN_TAGS: [&str; 3] = ["sig", "att", "sbom"];

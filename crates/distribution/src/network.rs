@@ -14,6 +14,8 @@ pub struct Network {
     pub registries: Registries,
     /// `certs.d` directories, the most important first (`/etc/containers/certs.d`, `/etc/docker/certs.d`).
     pub certificate_dirs: Vec<PathBuf>,
+    /// `--cert-dir`: the certificates for whatever server is asked, instead of those of `certificate_dirs`.
+    pub certificate_dir: Option<PathBuf>,
     /// `--tls-verify`: overrides what registries.conf says of insecurity; `None` where the user did not say.
     pub tls_verify: Option<bool>,
     /// Proxies.

@@ -7,6 +7,7 @@ use knarr_spec::{Platform, Reference};
 
 use crate::limits;
 use crate::network::Network;
+use crate::policy::Policy;
 use crate::progress::{Progress, Silent};
 
 /// How an image is pulled or loaded.
@@ -24,6 +25,8 @@ pub struct PullOptions<'a> {
     pub unpack: UnpackOptions,
     /// Fetch layers that a registry does not have from the https URLs their descriptors name.
     pub foreign_layers: bool,
+    /// What may be pulled.
+    pub policy: Policy,
     /// Names to give besides those the source has.
     pub names: Vec<Reference>,
 }
@@ -38,6 +41,7 @@ impl PullOptions<'static> {
             concurrency: limits::CONCURRENCY_DEFAULT,
             unpack,
             foreign_layers: false,
+            policy: Policy::default(),
             names: Vec::new(),
         }
     }

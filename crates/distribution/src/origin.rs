@@ -28,6 +28,29 @@ pub(crate) trait Origin: Sync {
     /// A blob from byte `offset` on.
     fn open<'a>(&'a self, descriptor: &'a Descriptor, offset: u64) -> Result<Box<dyn Stream + 'a>, Problem>;
 
+    /// The bytes of a blob from `offset` to `end`, independent of other parts; `None` where parts are of no use.
+    fn open_part<'a>(&'a self, descriptor: &'a Descriptor, offset: u64, end: u64) -> Option<Box<dyn Stream + 'a>> {
+        let _ = (descriptor, offset, end);
+        None
+    }
+
+    /// The registry and repository it is, where it is one: blobs can be mounted from there.
+    fn repository(&self) -> Option<(&str, &str)> {
+        None
+    }
+
+    /// What refers to the manifest `digest`: signatures, attestations, bills of material.
+    fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, Problem> {
+        let _ = digest;
+        Ok(Vec::new())
+    }
+
+    /// The document under another tag of the same repository or layout; `None` where there is no such tag or no tags.
+    fn tagged(&self, tag: &str) -> Result<Option<Document>, Problem> {
+        let _ = tag;
+        Ok(None)
+    }
+
     /// Who it is, in errors: `registry` or `archive`.
     fn who(&self) -> &'static str;
 

@@ -22,6 +22,19 @@ pub enum LayerState {
     Downloaded,
     /// The rest of the tree is being written (docker: `Extracting`).
     Extracting,
+    /// Bytes are leaving (docker: `Pushing`).
+    Uploading {
+        /// Bytes of the blob that are there.
+        bytes: u64,
+        /// Size of the blob.
+        total: u64,
+    },
+    /// Where it should be (docker: `Pushed`).
+    Uploaded,
+    /// Was where it should be before (docker: `Layer already exists`).
+    AlreadyThere,
+    /// The layer gets another compression.
+    Compressing,
     /// In the store (docker: `Pull complete`).
     Done,
     /// Was in the store before (docker: `Already exists`).
@@ -50,6 +63,16 @@ pub trait Progress: Sync {
     /// The reference was resolved; `digest` is what docker prints as `Digest:` (the index's where there is one).
     fn resolved(&self, subject: &str, digest: &Digest) {
         let _ = (subject, digest);
+    }
+
+    /// A registry took the blob from another of its repositories (docker: `Mounted from`).
+    fn mounted(&self, digest: &Digest, from: &str) {
+        let _ = (digest, from);
+    }
+
+    /// The registry counts requests: so many of `limit` are left.
+    fn rate_limit(&self, host: &str, remaining: u64, limit: u64) {
+        let _ = (host, remaining, limit);
     }
 
     /// The image is in the store.

@@ -8,17 +8,18 @@ use crate::fetch::Fetch;
 use crate::http::Http;
 use crate::progress::Outcome;
 use crate::registry::Registry;
-use crate::{Error, Problem, PullOptions, Source};
+use crate::{Error, Place, Problem, PullOptions};
 
-/// Brings the image `source` means into the store and returns its record. What is there already is not fetched again; what
+/// Brings the image `place` means into the store and returns its record. What is there already is not fetched again; what
 /// an interrupted pull left is continued.
-pub fn pull(store: &Store, source: &Source, options: &PullOptions<'_>) -> Result<ImageRecord, Error> {
-    let subject = source.to_string();
-    let pulled = match source {
-        Source::Registry(reference) => from_registry(store, reference, options),
-        Source::OciLayout { dir, tag } => archive::pull_layout(store, dir, tag.as_deref(), options),
-        Source::OciArchive { path, tag } => archive::pull_oci_archive(store, path, tag.as_deref(), options),
-        Source::DockerArchive { path, tag } => archive::pull_docker_archive(store, path, tag.as_deref(), options),
+pub fn pull(store: &Store, place: &Place, options: &PullOptions<'_>) -> Result<ImageRecord, Error> {
+    let subject = place.to_string();
+    let pulled = match place {
+        Place::Registry(reference) => from_registry(store, place, reference, options),
+        Place::Local(name) => store.resolve_image(name).map_err(Problem::from),
+        file => archive::with_image(file, &options.platform, store.state(), None, |image| {
+            archive::bring(image, file, store, options)
+        }),
     };
     pulled.map_err(|problem| Error { verb: "pull", subject, problem: Box::new(problem) })
 }
@@ -30,7 +31,12 @@ pub fn load(store: &Store, input: Input, options: &PullOptions<'_>) -> Result<Ve
     archive::load(store, input, options).map_err(|problem| Error { verb: "load", subject, problem: Box::new(problem) })
 }
 
-fn from_registry(store: &Store, reference: &Reference, options: &PullOptions<'_>) -> Result<ImageRecord, Problem> {
+fn from_registry(
+    store: &Store,
+    place: &Place,
+    reference: &Reference,
+    options: &PullOptions<'_>,
+) -> Result<ImageRecord, Problem> {
     let subject = reference.to_string();
     let known = known(store, reference, options);
     // A digest means the same for ever.
@@ -47,7 +53,7 @@ fn from_registry(store: &Store, reference: &Reference, options: &PullOptions<'_>
         return Ok(up_to_date(image, &subject, &digest, options));
     }
     let names: Vec<Reference> = [reference].into_iter().chain(&options.names).cloned().collect();
-    let image = Fetch { store, options, origin: &registry }.image(&subject, &names)?;
+    let image = Fetch { store, options, origin: &registry, place }.image(&subject, &names)?;
     let same = known.is_some_and(|known| known.id == image.id && known.manifest_digest == image.manifest_digest);
     options.progress.finished(&subject, if same { Outcome::UpToDate } else { Outcome::Downloaded });
     Ok(image)

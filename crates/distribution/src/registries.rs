@@ -1,9 +1,10 @@
 //! registries.conf version 2: which endpoints stand behind a name, and which names behind a short one.
 //!
 //! Spec: containers-registries.conf(5). Law: pure; text in, values out.
-//! Not here: finding and reading the files, asking the user which registry was meant.
+//! Not here: finding the files, asking the user which registry was meant.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use knarr_spec::{Reference, ReferenceError};
 use serde::Deserialize;
@@ -79,6 +80,33 @@ pub struct Endpoint {
     pub insecure: bool,
 }
 
+/// Reads the first of `files` that is there, and over it all of `drop_ins`, in their order.
+pub fn read(files: &[PathBuf], drop_ins: &[PathBuf]) -> Result<Registries, Problem> {
+    let mut found = Registries::default();
+    for path in files {
+        if let Some(parsed) = read_one(path)? {
+            found = parsed;
+            break;
+        }
+    }
+    for path in drop_ins {
+        if let Some(parsed) = read_one(path)? {
+            found = found.merge(parsed);
+        }
+    }
+    Ok(found)
+}
+
+fn read_one(path: &Path) -> Result<Option<Registries>, Problem> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Registries::parse(&text)
+            .map(Some)
+            .map_err(|error| Problem::ConfigFile { path: path.to_owned(), what: error.to_string().trim().to_owned() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Problem::File { path: path.to_owned(), source }),
+    }
+}
+
 impl Registries {
     /// Parses one file.
     pub fn parse(text: &str) -> Result<Registries, toml::de::Error> {
@@ -121,6 +149,16 @@ impl Registries {
             Ok(Endpoint { reference, insecure })
         };
         mirrors.chain([primary]).map(rewrite).collect()
+    }
+
+    /// The place `wanted` is written to: its own registry, under its own name. Mirrors and rewrites are for reading.
+    pub fn push_endpoint(&self, wanted: &Reference) -> Result<Endpoint, Problem> {
+        match self.entry(wanted) {
+            Some((entry, _)) if entry.blocked => Err(Problem::Blocked(entry.prefix.clone())),
+            entry => {
+                Ok(Endpoint { reference: wanted.clone(), insecure: entry.is_some_and(|(entry, _)| entry.insecure) })
+            }
+        }
     }
 
     /// The table with the longest matching prefix, and how many bytes of the name it matches.

@@ -83,6 +83,21 @@ pub enum Error {
     /// `--pull=never`, and the image is not here.
     #[error("No such image: {0}")]
     NotPulled(String),
+    /// What is to be pushed is not here.
+    #[error("An image does not exist locally with the tag: {0}")]
+    NotLocal(String),
+    /// The image here is for another platform.
+    #[error(
+        "image with reference {image} was found but does not provide the specified platform ({wanted}): it is for {have}"
+    )]
+    OtherPlatform {
+        /// As given.
+        image: String,
+        /// `--platform`.
+        wanted: String,
+        /// What is here.
+        have: String,
+    },
     /// The verb needs a running container.
     #[error("container {0} is not running")]
     NotRunning(String),
@@ -218,7 +233,7 @@ impl Error {
                 Kind::Conflict
             }
             Error::Fetch(error) => fetch_kind(error.kind()),
-            Error::NotPulled(_) => Kind::NotFound,
+            Error::NotPulled(_) | Error::NotLocal(_) | Error::OtherPlatform { .. } => Kind::NotFound,
             Error::Image(problem) => image_kind(problem),
             Error::Policy(_) | Error::User(_) | Error::Value(_) | Error::Reference(_) | Error::Platform(_) => {
                 Kind::Invalid

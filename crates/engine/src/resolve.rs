@@ -1,6 +1,6 @@
 //! From the name a user wrote to an image in the store, fetching it where the policy says so.
 
-use knarr_distribution::Source;
+use knarr_distribution::Place;
 use knarr_spec::{Platform, Reference};
 use knarr_store::{ImageRecord, Kind};
 
@@ -31,7 +31,7 @@ pub fn image(
             if policy == PullPolicy::Missing {
                 pulls.missing(&reference);
             }
-            pull::pull(context, &Source::Registry(reference), platform.as_ref(), pulls)
+            pull::pull(context, &Place::Registry(reference), platform.as_ref(), pulls)
         }
     }
 }

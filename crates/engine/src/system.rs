@@ -4,7 +4,7 @@ pub mod prune;
 
 use knarr_store::{CheckOptions, Finding, Mended, Salvaged, Store, StoreOptions, salvage};
 
-use knarr_distribution::Source;
+use knarr_distribution::Place;
 
 use crate::image::pull::{Pulls, pull, unpack_options};
 use crate::{Context, Namespace, Paths, Result};
@@ -92,7 +92,7 @@ fn fetch_again(context: &Context, pulls: &dyn Pulls) {
         let Ok(Some(image)) = context.store.image(&id) else { continue };
         let platform = image.config.platform.clone();
         for name in image.repo_digests {
-            match pull(context, &Source::Registry(name), Some(&platform), pulls) {
+            match pull(context, &Place::Registry(name), Some(&platform), pulls) {
                 Ok(_) => break,
                 Err(error) => context.note(error.to_string()),
             }

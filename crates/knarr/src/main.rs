@@ -13,8 +13,12 @@ use std::process::ExitCode;
 type Applet = fn(Vec<OsString>) -> ExitCode;
 
 /// Names the binary may be called by (a link or a copy), and the applet each one means.
-const CALLED_AS: &[(&str, Applet)] =
-    &[("runc", knarr_runtime::applet), ("crun", knarr_runtime::applet), ("knarr-runtime", knarr_runtime::applet)];
+const CALLED_AS: &[(&str, Applet)] = &[
+    ("runc", knarr_runtime::applet),
+    ("crun", knarr_runtime::applet),
+    ("knarr-runtime", knarr_runtime::applet),
+    ("skopeo", knarr_cli::skopeo::main),
+];
 
 /// First words that lead past the command line's parser.
 const FIRST_WORDS: &[(&str, Applet)] = &[

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::error::{Call, Fd, Result};
 
@@ -48,6 +48,30 @@ impl<'fd> Raw<'fd> {
 }
 
 impl Drop for Raw<'_> {
+    fn drop(&mut self) {
+        let _ = tcsetattr(self.fd, OptionalActions::Drain, &self.before);
+    }
+}
+
+/// A terminal that does not show what is typed; what it was before is restored on drop.
+#[derive(Debug)]
+pub struct NoEcho<'fd> {
+    fd: BorrowedFd<'fd>,
+    before: Termios,
+}
+
+impl<'fd> NoEcho<'fd> {
+    /// Switches the echo off, and forgets what was typed ahead.
+    pub fn enter(fd: BorrowedFd<'fd>) -> Result<NoEcho<'fd>> {
+        let before = tcgetattr(fd).call(|| format!("tcgetattr({})", Fd(fd)))?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(fd, OptionalActions::Flush, &silent).call(|| format!("tcsetattr({}, no echo)", Fd(fd)))?;
+        Ok(NoEcho { fd, before })
+    }
+}
+
+impl Drop for NoEcho<'_> {
     fn drop(&mut self) {
         let _ = tcsetattr(self.fd, OptionalActions::Drain, &self.before);
     }

@@ -1,8 +1,11 @@
 //! `inspect`: containers, images, or whichever of the two a name means.
 
+use knarr_distribution::Place;
 use knarr_engine::{Context, Error, Kind, container, image};
 use serde_json::Value;
 
+use super::image_copy::place;
+use super::image_look::{LookFlags, look};
 use crate::failure::Failure;
 use crate::json;
 use crate::output::{inspected, print};
@@ -46,7 +49,9 @@ pub(crate) struct ImageInspect {
     /// A Go template or `json`
     #[arg(long, short = 'f', value_name = "FORMAT")]
     format: Option<String>,
-    /// Name or id
+    #[command(flatten)]
+    elsewhere: LookFlags,
+    /// Name or id; docker://NAME, oci:DIR … for what is elsewhere
     #[arg(required = true, value_name = "IMAGE")]
     names: Vec<String>,
 }
@@ -98,6 +103,17 @@ impl Verb for ImageInspect {
     const EXAMPLE: &'static str = "knarr image inspect --format '{{json .Config.Env}}' alpine";
 
     fn run(self, world: &World) -> Result<u8, Failure> {
+        let exact = self.elsewhere.raw || self.elsewhere.config;
+        if exact || self.names.iter().any(|name| Place::has_transport(name)) {
+            for name in &self.names {
+                let place = match Place::has_transport(name) {
+                    true => place(name)?,
+                    false => Place::Local(name.clone()),
+                };
+                print(&look(world, &place, self.format.as_deref(), &self.elsewhere)?)?;
+            }
+            return Ok(0);
+        }
         let context = world.reading()?;
         show(&self.names, self.format.as_deref(), |name| one_image(&context, name))
     }

@@ -1,8 +1,11 @@
 //! `pull`.
 
+use knarr_distribution::{Place, look};
 use knarr_engine::image::{hello, pull::pull};
+use knarr_engine::{Context, ImageRecord};
 use knarr_spec::Platform;
 
+use crate::access::{self, OneSide};
 use crate::failure::Failure;
 use crate::output::print;
 use crate::verb::Verb;
@@ -17,9 +20,11 @@ pub(crate) struct Pull {
     /// Print only the image's name
     #[arg(long, short = 'q')]
     quiet: bool,
-    /// Verify TLS certificates
-    #[arg(long, value_name = "BOOL")]
-    tls_verify: Option<bool>,
+    /// Pull every tag of the repository
+    #[arg(long, short = 'a')]
+    all_tags: bool,
+    #[command(flatten)]
+    side: OneSide,
     /// NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:TAG]
     image: String,
 }
@@ -42,13 +47,74 @@ impl Verb for Pull {
             print("docker.io/knarr/hello:latest\n")?;
             return Ok(0);
         }
-        let pulls = CliPulls::new(self.quiet, self.tls_verify);
-        let image = pull(&context, &source, platform.as_ref(), &pulls)?;
+        let pulls = CliPulls::with(self.quiet, self.side.access());
+        if self.all_tags {
+            return self.every_tag(&context, source, platform.as_ref(), &pulls);
+        }
+        let (source, image) = self.first(&context, source, platform.as_ref(), &pulls)?;
         let name = match &source {
-            knarr_distribution::Source::Registry(reference) => reference.to_string(),
+            Place::Registry(reference) => reference.to_string(),
             _ => image.names.first().map_or_else(|| image.id.to_string(), ToString::to_string),
         };
         print(&format!("{name}\n"))?;
         Ok(0)
+    }
+}
+
+impl Pull {
+    fn every_tag(
+        &self,
+        context: &Context,
+        source: Place,
+        platform: Option<&Platform>,
+        pulls: &CliPulls,
+    ) -> Result<u8, Failure> {
+        let tagged = self.image.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
+        let reference = match source {
+            Place::Registry(reference) if !tagged => reference,
+            _ => return Err(Failure::usage("tag can't be used with --all-tags/-a")),
+        };
+        let network = access::network(&self.side.access()).map_err(access::failure)?;
+        let tags = look::list_tags(&reference, &network).map_err(|error| access::failure(error).code(1))?;
+        for tag in tags {
+            let name = reference.with_tag(&tag).map_err(|error| Failure::new(error.to_string()))?;
+            pull(context, &Place::Registry(name), platform, pulls)?;
+        }
+        print(&format!("{}\n", reference.name()))?;
+        Ok(0)
+    }
+
+    /// A name without a registry may mean several: the first that is there is pulled.
+    fn first(
+        &self,
+        context: &Context,
+        source: Place,
+        platform: Option<&Platform>,
+        pulls: &CliPulls,
+    ) -> Result<(Place, ImageRecord), Failure> {
+        let mut candidates: Vec<Place> = match source {
+            Place::Registry(_) if !self.image.starts_with("docker://") => {
+                let network = access::network(&self.side.access()).map_err(access::failure)?;
+                let meant = network.registries.candidates(&self.image);
+                let meant = meant.map_err(|error| Failure::usage(error.to_string()))?;
+                meant.into_iter().map(Place::Registry).collect()
+            }
+            other => vec![other],
+        };
+        let last = candidates.pop().expect("a name means something");
+        for candidate in candidates {
+            match pull(context, &candidate, platform, pulls) {
+                Ok(image) => return Ok((candidate, image)),
+                Err(error) => note(self.quiet, &error.to_string()),
+            }
+        }
+        let image = pull(context, &last, platform, pulls)?;
+        Ok((last, image))
+    }
+}
+
+fn note(quiet: bool, text: &str) {
+    if !quiet {
+        anstream::eprintln!("note: {text}");
     }
 }

@@ -65,6 +65,11 @@ pub(super) fn single<'m>(members: &'m dyn Members, tag: Option<&str>) -> Result<
     }
 }
 
+/// The names of all images.
+pub(super) fn tags(members: &dyn Members) -> Result<Vec<String>, Problem> {
+    Ok(entries(members)?.iter().flat_map(Entry::tags).cloned().collect())
+}
+
 /// Every image of the archive.
 pub(super) fn all(members: &dyn Members) -> Result<Vec<DockerArchive<'_>>, Problem> {
     let entries = entries(members)?;
@@ -80,7 +85,7 @@ fn entries(members: &dyn Members) -> Result<Vec<Entry>, Problem> {
 }
 
 /// `alpine` and `docker.io/library/alpine:latest` are one name.
-fn same_name(a: &str, b: &str) -> bool {
+pub(super) fn same_name(a: &str, b: &str) -> bool {
     match (a.parse::<Reference>(), b.parse::<Reference>()) {
         (Ok(a), Ok(b)) => a == b,
         _ => a == b,

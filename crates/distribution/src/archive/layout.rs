@@ -3,20 +3,21 @@
 //! Spec: image-spec image-layout.md and annotations.md (`org.opencontainers.image.ref.name`); containerd's
 //! `io.containerd.image.name`, which docker and buildkit write, carries the full name.
 
-use knarr_spec::{Descriptor, Digest, Index, Raw, Reference};
+use knarr_spec::{Descriptor, Digest, Index, Platform, Raw, Reference};
 use serde::Deserialize;
 
+use super::docker::same_name;
 use super::members::Members;
 use super::{document, limits};
+use crate::Problem;
 use crate::error::ArchiveProblem;
 use crate::origin::{Document, Origin, Stream};
-use crate::{Problem, PullOptions};
 
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const FULL_NAME: &str = "io.containerd.image.name";
+pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(super) const FULL_NAME: &str = "io.containerd.image.name";
 
 /// One image of a layout.
-pub(super) struct Layout<'m> {
+pub(crate) struct Layout<'m> {
     members: &'m dyn Members,
     root: Descriptor,
     pub(super) names: Vec<Reference>,
@@ -26,7 +27,7 @@ pub(super) struct Layout<'m> {
 pub(super) fn single<'m>(
     members: &'m dyn Members,
     tag: Option<&str>,
-    options: &PullOptions<'_>,
+    platform: &Platform,
 ) -> Result<Layout<'m>, Problem> {
     let index = index(members)?;
     let offered = || index.manifests.iter().filter_map(label).collect();
@@ -34,7 +35,7 @@ pub(super) fn single<'m>(
         None => true,
         Some(tag) => {
             label(entry).as_deref() == Some(tag)
-                || annotation(entry, FULL_NAME) == Some(tag)
+                || annotation(entry, FULL_NAME).is_some_and(|name| same_name(name, tag))
                 || entry.digest.as_str() == tag
         }
     };
@@ -45,20 +46,20 @@ pub(super) fn single<'m>(
             Err(Problem::Archive(ArchiveProblem::NoSuchTag { wanted: tag.to_owned(), offered: offered() }))
         }
         (0, None) => Err(Problem::Archive(ArchiveProblem::NoImage)),
-        (1, _) => image(members, &groups.remove(0), options),
+        (1, _) => image(members, &groups.remove(0), platform),
         _ => Err(Problem::Archive(ArchiveProblem::Ambiguous(offered()))),
     }
 }
 
 /// Every image of the layout.
-pub(super) fn all<'m>(members: &'m dyn Members, options: &PullOptions<'_>) -> Result<Vec<Layout<'m>>, Problem> {
+pub(super) fn all<'m>(members: &'m dyn Members, platform: &Platform) -> Result<Vec<Layout<'m>>, Problem> {
     let index = index(members)?;
     let entries: Vec<&Descriptor> = index.manifests.iter().collect();
     let groups = groups(&entries);
     if groups.is_empty() {
         return Err(Problem::Archive(ArchiveProblem::NoImage));
     }
-    groups.iter().map(|group| image(members, group, options)).collect()
+    groups.iter().map(|group| image(members, group, platform)).collect()
 }
 
 /// Entries that are the same image for several platforms: those with one label, and those without any.
@@ -73,17 +74,13 @@ fn groups<'d>(entries: &[&'d Descriptor]) -> Vec<Vec<&'d Descriptor>> {
     groups
 }
 
-fn image<'m>(
-    members: &'m dyn Members,
-    group: &[&Descriptor],
-    options: &PullOptions<'_>,
-) -> Result<Layout<'m>, Problem> {
+fn image<'m>(members: &'m dyn Members, group: &[&Descriptor], platform: &Platform) -> Result<Layout<'m>, Problem> {
     let root = match group {
         [only] => (*only).clone(),
         several => {
             let index = Index { manifests: several.iter().copied().cloned().collect(), ..empty_index() };
-            let chosen = index.choose(&options.platform).cloned();
-            chosen.ok_or_else(|| crate::fetch::not_offered(&options.platform, &index))?
+            let chosen = index.choose(platform).cloned();
+            chosen.ok_or_else(|| crate::fetch::not_offered(platform, &index))?
         }
     };
     let names = name(&root).and_then(full_reference).into_iter().collect();
@@ -164,6 +161,28 @@ impl Origin for Layout<'_> {
             return Err(Problem::Size { by: self.who(), got, more: false, promised });
         }
         Ok(Box::new(section.stream(offset)))
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Option<Document>, Problem> {
+        let index = index(self.members)?;
+        let entry = index.manifests.iter().find(|entry| annotation(entry, REF_NAME) == Some(tag));
+        entry.map(|entry| Document::new(self.manifest(entry)?, Some(&entry.media_type))).transpose()
+    }
+
+    fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, Problem> {
+        #[derive(Deserialize)]
+        struct Referring {
+            subject: Option<Descriptor>,
+        }
+        let mut found = Vec::new();
+        for entry in index(self.members)?.manifests {
+            let bytes = self.manifest(&entry)?;
+            let referring: Option<Referring> = serde_json::from_slice(&bytes).ok();
+            if referring.and_then(|referring| referring.subject).is_some_and(|subject| subject.digest == *digest) {
+                found.push(entry);
+            }
+        }
+        Ok(found)
     }
 
     fn who(&self) -> &'static str {

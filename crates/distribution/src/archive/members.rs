@@ -23,11 +23,11 @@ pub(super) trait Members: Sync {
 
 /// A range of a file.
 #[derive(Debug, Clone)]
-pub(super) struct Section {
-    pub(super) file: Arc<File>,
-    pub(super) path: PathBuf,
-    pub(super) start: u64,
-    pub(super) bytes: u64,
+pub(crate) struct Section {
+    pub(crate) file: Arc<File>,
+    pub(crate) path: PathBuf,
+    pub(crate) start: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Section {
@@ -48,7 +48,7 @@ impl Section {
     }
 
     /// It as a stream, from `offset` on.
-    pub(super) fn stream(self, offset: u64) -> SectionStream {
+    pub(crate) fn stream(self, offset: u64) -> SectionStream {
         SectionStream { position: offset, section: self }
     }
 
@@ -61,7 +61,7 @@ impl Section {
 }
 
 /// A section being read.
-pub(super) struct SectionStream {
+pub(crate) struct SectionStream {
     section: Section,
     position: u64,
 }
@@ -81,23 +81,35 @@ impl Stream for SectionStream {
 }
 
 /// A directory of the user's.
-pub(super) struct Directory(PathBuf);
+pub(super) struct Directory {
+    root: PathBuf,
+    /// Where `blobs/` is, if not in it.
+    blobs: Option<PathBuf>,
+}
 
 impl Directory {
     pub(super) fn open(path: &Path) -> Result<Directory, Problem> {
         match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => Ok(Directory(path.to_owned())),
+            Ok(metadata) if metadata.is_dir() => Ok(Directory { root: path.to_owned(), blobs: None }),
             Ok(_) => {
                 Err(Problem::File { path: path.to_owned(), source: std::io::Error::from(ErrorKind::NotADirectory) })
             }
             Err(source) => Err(Problem::File { path: path.to_owned(), source }),
         }
     }
+
+    /// With its blobs elsewhere.
+    pub(super) fn with_blobs(self, blobs: Option<&Path>) -> Directory {
+        Directory { blobs: blobs.map(Path::to_owned), ..self }
+    }
 }
 
 impl Members for Directory {
     fn section(&self, name: &str) -> Result<Option<Section>, Problem> {
-        let path = self.0.join(name);
+        let path = match (&self.blobs, name.strip_prefix("blobs/")) {
+            (Some(blobs), Some(name)) => blobs.join(name),
+            _ => self.root.join(name),
+        };
         let failed = |source| Problem::File { path: path.clone(), source };
         // Looked at before it is opened: a fifo would make us wait for ever.
         let metadata = match std::fs::metadata(&path) {

@@ -4,10 +4,13 @@
 //! Law: an archive is read by member names and never unpacked, so no name in it can reach outside; links are followed inside
 //! the archive only; what is not seekable or compressed is first spooled, decompressed and bounded, into an unnamed file.
 
+mod dir;
 mod docker;
 mod layout;
+mod layout_sink;
 mod members;
 mod tar_index;
+mod tar_sink;
 
 use std::fmt;
 use std::fs::File;
@@ -15,19 +18,24 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use knarr_layer::compression::{Compression, Sniffed, sniff};
-use knarr_spec::Reference;
+use knarr_spec::{Platform, Reference};
 use knarr_store::{ImageRecord, Store};
 
 use crate::error::{ArchiveProblem, Part};
 use crate::fetch::Fetch;
 use crate::origin::Origin;
 use crate::progress::Outcome;
-use crate::{Problem, PullOptions, limits};
+use crate::{Place, Problem, PullOptions, limits};
 
 use docker::DockerArchive;
 use layout::Layout;
-use members::{Directory, Members};
 use tar_index::TarIndex;
+
+pub(crate) use dir::DirSink;
+pub(crate) use layout_sink::LayoutSink;
+pub(crate) use members::Section;
+use members::{Directory, Members};
+pub(crate) use tar_sink::{ArchiveForm, TarSink};
 
 /// Enough to tell compressed forms apart.
 const SNIFF_BYTES: u64 = 512;
@@ -55,77 +63,109 @@ impl fmt::Debug for Input {
     }
 }
 
-pub(crate) fn pull_layout(
-    store: &Store,
-    dir: &Path,
-    tag: Option<&str>,
-    options: &PullOptions<'_>,
-) -> Result<ImageRecord, Problem> {
-    let members = Directory::open(dir)?;
-    layout::single(&members, tag, options).and_then(|image| image.bring(store, options))
+/// The image `place` means, as an origin, and what it is called there; for places that are files. `blobs` is where a layout
+/// that shares its blobs has them.
+pub(crate) fn with_image<T>(
+    place: &Place,
+    platform: &Platform,
+    spool: &Path,
+    blobs: Option<&Path>,
+    then: impl FnOnce(&dyn Loadable) -> Result<T, Problem>,
+) -> Result<T, Problem> {
+    match place {
+        Place::OciLayout { dir, tag } => {
+            let members = Directory::open(dir)?.with_blobs(blobs);
+            then(&layout::single(&members, tag.as_deref(), platform)?)
+        }
+        Place::OciArchive { path, tag } => {
+            let members = open_archive(spool, path)?;
+            then(&layout::single(&members, tag.as_deref(), platform)?)
+        }
+        Place::DockerArchive { path, tag } => {
+            let members = open_archive(spool, path)?;
+            match is_layout(&members)? {
+                true => then(&layout::single(&members, tag.as_deref(), platform)?),
+                false => then(&docker::single(&members, tag.as_deref())?),
+            }
+        }
+        Place::Dir(path) => then(&dir::Dir::open(path)?),
+        Place::Registry(_) | Place::Local(_) => unreachable!("not a file"),
+    }
 }
 
-pub(crate) fn pull_oci_archive(
-    store: &Store,
-    path: &Path,
-    tag: Option<&str>,
-    options: &PullOptions<'_>,
-) -> Result<ImageRecord, Problem> {
-    let members = open_archive(store, path)?;
-    layout::single(&members, tag, options).and_then(|image| image.bring(store, options))
-}
-
-pub(crate) fn pull_docker_archive(
-    store: &Store,
-    path: &Path,
-    tag: Option<&str>,
-    options: &PullOptions<'_>,
-) -> Result<ImageRecord, Problem> {
-    let members = open_archive(store, path)?;
-    docker::single(&members, tag).and_then(|image| image.bring(store, options))
+/// The names of all images of a docker archive.
+pub(crate) fn docker_archive_tags(path: &Path, spool: &Path) -> Result<Vec<String>, Problem> {
+    docker::tags(&open_archive(spool, path)?)
 }
 
 pub(crate) fn load(store: &Store, input: Input, options: &PullOptions<'_>) -> Result<Vec<ImageRecord>, Problem> {
+    // For the policy, which knows places: an archive that says of itself what it is counts as a docker archive.
+    let place = |path: &Path| Place::DockerArchive { path: path.to_owned(), tag: None };
     match input {
-        Input::Path(path) if path.is_dir() => load_members(store, &Directory::open(&path)?, options),
-        Input::Path(path) => load_members(store, &open_archive(store, &path)?, options),
+        Input::Path(path) if path.is_dir() => {
+            let place = Place::OciLayout { dir: path.clone(), tag: None };
+            load_members(store, &Directory::open(&path)?, &place, options)
+        }
+        Input::Path(path) => load_members(store, &open_archive(store.state(), &path)?, &place(&path), options),
         Input::Stream(stream) => {
-            let (file, path) = spool(store, stream)?;
-            load_members(store, &TarIndex::read(file, &path)?, options)
+            let (file, path) = spool(store.state(), stream)?;
+            load_members(store, &TarIndex::read(file, &path)?, &place(Path::new("-")), options)
         }
     }
 }
 
+fn is_layout(members: &dyn Members) -> Result<bool, Problem> {
+    Ok(members.section("index.json")?.is_some() && members.section("oci-layout")?.is_some())
+}
+
 /// An archive of today's docker is both a layout and a docker archive; as a layout it keeps its manifests' digests.
-fn load_members(store: &Store, members: &dyn Members, options: &PullOptions<'_>) -> Result<Vec<ImageRecord>, Problem> {
-    if members.section("index.json")?.is_some() && members.section("oci-layout")?.is_some() {
-        let images = layout::all(members, options)?;
-        return images.iter().map(|image| image.bring(store, options)).collect();
+fn load_members(
+    store: &Store,
+    members: &dyn Members,
+    place: &Place,
+    options: &PullOptions<'_>,
+) -> Result<Vec<ImageRecord>, Problem> {
+    if is_layout(members)? {
+        let images = layout::all(members, &options.platform)?;
+        return images.iter().map(|image| bring(image, place, store, options)).collect();
     }
     if members.section("manifest.json")?.is_some() {
         let images = docker::all(members)?;
-        return images.iter().map(|image| image.bring(store, options)).collect();
+        return images.iter().map(|image| bring(image, place, store, options)).collect();
     }
     Err(Problem::Archive(ArchiveProblem::NoImage))
 }
 
-/// An image of an archive that can be brought into the store.
-trait Loadable: Origin + Sized {
+/// An image of an archive, with its names there.
+pub(crate) trait Loadable: Origin {
     /// What it is called in the archive.
     fn names(&self) -> &[Reference];
 
-    fn bring(&self, store: &Store, options: &PullOptions<'_>) -> Result<ImageRecord, Problem> {
-        let names: Vec<Reference> = self.names().iter().chain(&options.names).cloned().collect();
-        let subject = names.first().map_or_else(|| "archive".to_owned(), Reference::to_string);
-        let image = Fetch { store, options, origin: self }.image(&subject, &names)?;
-        options.progress.finished(&subject, Outcome::Downloaded);
-        Ok(image)
-    }
+    /// The same without the names.
+    fn origin(&self) -> &dyn Origin;
+}
+
+/// Brings an image of an archive into the store.
+pub(crate) fn bring(
+    image: &dyn Loadable,
+    place: &Place,
+    store: &Store,
+    options: &PullOptions<'_>,
+) -> Result<ImageRecord, Problem> {
+    let names: Vec<Reference> = image.names().iter().chain(&options.names).cloned().collect();
+    let subject = names.first().map_or_else(|| "archive".to_owned(), Reference::to_string);
+    let image = Fetch { store, options, origin: image.origin(), place }.image(&subject, &names)?;
+    options.progress.finished(&subject, Outcome::Downloaded);
+    Ok(image)
 }
 
 impl Loadable for Layout<'_> {
     fn names(&self) -> &[Reference] {
         &self.names
+    }
+
+    fn origin(&self) -> &dyn Origin {
+        self
     }
 }
 
@@ -133,14 +173,18 @@ impl Loadable for DockerArchive<'_> {
     fn names(&self) -> &[Reference] {
         &self.names
     }
+
+    fn origin(&self) -> &dyn Origin {
+        self
+    }
 }
 
 /// Opens the file as it is where that is possible, else a decompressed copy.
-fn open_archive(store: &Store, path: &Path) -> Result<TarIndex, Problem> {
+fn open_archive(spool_dir: &Path, path: &Path) -> Result<TarIndex, Problem> {
     let failed = |source| Problem::File { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {
-        let (file, path) = spool(store, Box::new(file))?;
+        let (file, path) = spool(spool_dir, Box::new(file))?;
         return TarIndex::read(file, &path);
     }
     let mut start = Vec::new();
@@ -149,15 +193,15 @@ fn open_archive(store: &Store, path: &Path) -> Result<TarIndex, Problem> {
     match sniff(&start) {
         Sniffed::Layer(Compression::None) => TarIndex::read(file, path),
         _ => {
-            let (file, _) = spool(store, Box::new(file))?;
+            let (file, _) = spool(spool_dir, Box::new(file))?;
             TarIndex::read(file, path)
         }
     }
 }
 
-/// Copies a stream, decompressed, into a file without a name in the store's directory.
-fn spool(store: &Store, stream: Box<dyn Read + Send>) -> Result<(File, PathBuf), Problem> {
-    let path = store.state().to_owned();
+/// Copies a stream, decompressed, into a file without a name in `dir`.
+fn spool(dir: &Path, stream: Box<dyn Read + Send>) -> Result<(File, PathBuf), Problem> {
+    let path = dir.to_owned();
     let failed = |source| Problem::File { path: path.clone(), source };
     let mut file = tempfile::tempfile_in(&path).map_err(failed)?;
     let mut plain = knarr_layer::decompress(stream, None)?.take(limits::ARCHIVE_BYTES_MAX + 1);

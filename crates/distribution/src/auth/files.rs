@@ -67,6 +67,12 @@ impl AuthFile {
         serde_json::from_str(&text).map(Some).map_err(bad)
     }
 
+    /// The helper that keeps the secrets of `registry`.
+    pub(super) fn helper_of(&self, registry: &str) -> Option<&str> {
+        let own = keys_of_host(registry).into_iter().find_map(|host| find(&self.helpers, &host));
+        own.or(self.store.as_ref()).map(String::as_str).filter(|name| !name.is_empty())
+    }
+
     /// What this file knows about `name`.
     pub(super) fn look_up(&self, name: &Reference) -> Option<Answer> {
         let host = keys_of_host(name.registry());
@@ -109,7 +115,7 @@ fn find<'a, T>(map: &'a BTreeMap<String, T>, key: &str) -> Option<&'a T> {
     map.get(key).or_else(|| map.iter().find(|(written, _)| normal(written) == key).map(|(_, value)| value))
 }
 
-fn normal(key: &str) -> &str {
+pub(super) fn normal(key: &str) -> &str {
     let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let key = key.trim_end_matches('/');
     key.strip_suffix("/v1").or_else(|| key.strip_suffix("/v2")).unwrap_or(key)
@@ -127,7 +133,7 @@ fn keys(name: &Reference) -> Vec<String> {
     keys
 }
 
-fn keys_of_host(host: &str) -> Vec<String> {
+pub(super) fn keys_of_host(host: &str) -> Vec<String> {
     match host {
         "docker.io" => ["docker.io", "index.docker.io", "registry-1.docker.io"].map(str::to_owned).to_vec(),
         other => vec![other.to_owned()],

@@ -1,6 +1,6 @@
-//! Credential helpers: `docker-credential-NAME get`.
+//! Credential helpers: `docker-credential-NAME get|store|erase`.
 //!
-//! Spec: docker-credential-helpers: the server's name on stdin, a JSON object on stdout, `credentials not found …` on stdout
+//! Spec: docker-credential-helpers: the server's name (to store: a JSON object) on stdin, a JSON object on stdout, `credentials not found …` on stdout
 //! with a failing status where there are none. A user called `<token>` means an identity token.
 
 use std::io::{Read, Write};
@@ -24,6 +24,27 @@ struct Answer {
 
 /// Asks the helper called `name`, searched in `dirs`, about `server`.
 pub(super) fn ask(name: &str, dirs: &[PathBuf], server: &str) -> Result<Option<Credentials>, Problem> {
+    match call(name, dirs, "get", server)? {
+        Some(output) => parse(&output)
+            .map(Some)
+            .map_err(|error| Problem::Helper { program: format!("docker-credential-{name}"), what: error.to_string() }),
+        None => Ok(None),
+    }
+}
+
+/// Gives it a user and a password to keep.
+pub(super) fn store(name: &str, dirs: &[PathBuf], server: &str, user: &str, secret: &str) -> Result<(), Problem> {
+    let entry = serde_json::json!({"ServerURL": server, "Username": user, "Secret": secret});
+    call(name, dirs, "store", &entry.to_string()).map(drop)
+}
+
+/// Makes it forget; whether it knew.
+pub(super) fn erase(name: &str, dirs: &[PathBuf], server: &str) -> Result<bool, Problem> {
+    call(name, dirs, "erase", server).map(|answer| answer.is_some())
+}
+
+/// What it says to `verb`; `None` where it knows nothing of the server.
+fn call(name: &str, dirs: &[PathBuf], verb: &str, input: &str) -> Result<Option<Vec<u8>>, Problem> {
     let program = format!("docker-credential-{name}");
     let problem = |what: String| Problem::Helper { program: program.clone(), what };
     if name.contains('/') {
@@ -31,9 +52,9 @@ pub(super) fn ask(name: &str, dirs: &[PathBuf], server: &str) -> Result<Option<C
     }
     let path = dirs.iter().map(|dir| dir.join(&program)).find(|path| path.is_file());
     let path = path.ok_or_else(|| problem("not found in any directory of the search path".to_owned()))?;
-    let (success, output) = run(path, server).map_err(|error| problem(error.to_string()))?;
+    let (success, output) = run(path, verb, input).map_err(|error| problem(error.to_string()))?;
     if success {
-        return parse(&output).map(Some).map_err(|error| problem(error.to_string()));
+        return Ok(Some(output));
     }
     match String::from_utf8_lossy(&output).trim() {
         text if text.starts_with(NOT_FOUND) => Ok(None),
@@ -41,11 +62,11 @@ pub(super) fn ask(name: &str, dirs: &[PathBuf], server: &str) -> Result<Option<C
     }
 }
 
-fn run(path: PathBuf, server: &str) -> std::io::Result<(bool, Vec<u8>)> {
+fn run(path: PathBuf, verb: &str, input: &str) -> std::io::Result<(bool, Vec<u8>)> {
     let mut child =
-        Command::new(path).arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        Command::new(path).arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     // A helper may answer without reading its input; that its pipe is closed then is no failure.
-    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(server.as_bytes()));
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
     let mut output = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         stdout.take(limits::ANSWER_BYTES_MAX).read_to_end(&mut output)?;

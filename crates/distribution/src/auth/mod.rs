@@ -6,6 +6,7 @@
 pub(crate) mod challenge;
 mod files;
 mod helper;
+pub mod login;
 pub(crate) mod token;
 
 use std::fmt;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::Credentials;
 use super::challenge::Challenge;
-use crate::http::{Http, Request, Trust, host_of, is_loopback};
+use crate::http::{Body, Http, Request, Trust, host_of, is_loopback};
 use crate::{Problem, limits};
 
 /// What token servers know us as.
@@ -32,8 +32,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) registry: &'a Url,
     pub(crate) trust: Trust,
     pub(crate) credentials: Option<&'a Credentials>,
-    /// The scope where the challenge names none.
-    pub(crate) scope: &'a str,
+    /// The scopes that are needed, whatever the challenge names; empty where the challenge alone decides.
+    pub(crate) scopes: &'a [String],
 }
 
 impl Asked<'_> {
@@ -52,6 +52,17 @@ impl Asked<'_> {
         }
     }
 
+    /// The scopes of the challenge, and ours that they do not contain.
+    fn wanted(&self, challenged: &str) -> String {
+        let mut scopes: Vec<&str> = challenged.split(' ').filter(|scope| !scope.is_empty()).collect();
+        for scope in self.scopes {
+            if !scopes.contains(&scope.as_str()) {
+                scopes.push(scope);
+            }
+        }
+        scopes.join(" ")
+    }
+
     fn bearer(&self, token: &str) -> Result<HeaderValue, Problem> {
         let unusable = |_| self.protocol("a token that is no header value".to_owned());
         let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(unusable)?;
@@ -64,7 +75,7 @@ impl Asked<'_> {
         let realm = Url::parse(realm).map_err(|_| self.protocol(format!("token realm {realm:?} is no URL")))?;
         self.check_realm(&realm)?;
         let service = challenge.param("service").unwrap_or_default();
-        let scope = challenge.param("scope").unwrap_or(self.scope);
+        let scope = &self.wanted(challenge.param("scope").unwrap_or_default());
         let request = match self.credentials {
             Some(Credentials::IdentityToken(token)) => self.refresh_request(realm, service, scope, token),
             _ => self.token_request(realm, service, scope),
@@ -107,8 +118,8 @@ impl Asked<'_> {
             .append_pair("scope", scope)
             .append_pair("client_id", CLIENT_ID)
             .append_pair("refresh_token", token);
-        let form = body.query().map(str::to_owned);
-        Request { method: Method::POST, form, ..Request::get(realm, self.trust) }
+        let form = body.query().unwrap_or_default().to_owned();
+        Request { method: Method::POST, body: Body::Form(form), ..Request::get(realm, self.trust) }
     }
 
     fn fetch(&self, request: &Request<'_>) -> Result<String, Problem> {

@@ -1,4 +1,4 @@
-//! One GET after another: connections, redirects, limits and clocks. The only place where `await` is written.
+//! One request after another: connections, redirects, limits and clocks. The only place where `await` is written.
 //!
 //! Law: `Authorization` goes to the origin it was made for and to no other; a redirect from https to http is not followed
 //! unless the registry was marked insecure; an answer is read up to its limit and within its time.
@@ -15,7 +15,11 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RANGE};
+use http_body_util::channel::Channel;
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue,
+    LOCATION, RANGE,
+};
 use reqwest::{Client, Method, NoProxy, Proxy, StatusCode, Url, redirect};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -26,6 +30,9 @@ use crate::{Network, Problem, limits};
 
 /// Sent with every request.
 const USER_AGENT: &str = concat!("knarr/", env!("CARGO_PKG_VERSION"));
+
+/// Pieces of an upload on their way to the socket: enough that reading and sending overlap, and no memory to speak of.
+const UPLOAD_PIECES: usize = 2;
 
 /// How a connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,13 +54,52 @@ pub(crate) struct Request<'a> {
     pub(crate) authorization: Option<HeaderValue>,
     /// First byte wanted.
     pub(crate) offset: u64,
-    /// `application/x-www-form-urlencoded` body.
-    pub(crate) form: Option<String>,
+    /// The byte behind the last one wanted; all there are where it is `None`.
+    pub(crate) end: Option<u64>,
+    pub(crate) body: Body,
+}
+
+/// What a request carries.
+#[derive(Debug, Clone)]
+pub(crate) enum Body {
+    /// Nothing.
+    None,
+    /// `application/x-www-form-urlencoded`; holds secrets, and so goes to the server it was made for and no other.
+    Form(String),
+    /// A document.
+    Document { content_type: String, bytes: Bytes },
+}
+
+/// Bytes of a blob that is being sent.
+pub(crate) struct Upload<'p> {
+    /// First and last byte of the blob, where the server is to know.
+    pub(crate) range: Option<(u64, u64)>,
+    pub(crate) length: u64,
+    /// The next piece; `None` at the end.
+    pub(crate) next: &'p mut dyn FnMut() -> Result<Option<Bytes>, Problem>,
 }
 
 impl Request<'_> {
     pub(crate) fn get(url: Url, trust: Trust) -> Request<'static> {
-        Request { method: Method::GET, url, trust, accept: "*/*", authorization: None, offset: 0, form: None }
+        Request {
+            method: Method::GET,
+            url,
+            trust,
+            accept: "*/*",
+            authorization: None,
+            offset: 0,
+            end: None,
+            body: Body::None,
+        }
+    }
+
+    /// The value of `Range`; `None` where everything is wanted.
+    fn range(&self) -> Option<String> {
+        match (self.offset, self.end) {
+            (0, None) => None,
+            (first, None) => Some(format!("bytes={first}-")),
+            (first, Some(end)) => Some(format!("bytes={first}-{}", end.saturating_sub(1))),
+        }
     }
 }
 
@@ -74,7 +120,7 @@ impl Http {
         Ok(Http {
             runtime: runtime.map_err(Problem::Thread)?,
             network: network.clone(),
-            certificates: Certificates::new(&network.certificate_dirs),
+            certificates: Certificates::new(&network.certificate_dirs, network.certificate_dir.as_deref()),
             dns: dns::Dns::default(),
             clients: Mutex::default(),
             interrupted: watch::Sender::new(false),
@@ -104,6 +150,20 @@ impl Http {
     }
 
     fn send_once(&self, request: &Request<'_>, url: &Url) -> Result<reqwest::Response, Problem> {
+        let builder = self.builder(request, url)?;
+        let builder = match &request.body {
+            // Some servers refuse a POST or PUT that does not say that it carries nothing.
+            Body::None if matches!(request.method, Method::POST | Method::PUT) => builder.header(CONTENT_LENGTH, "0"),
+            Body::None => builder,
+            Body::Form(form) => builder.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.clone()),
+            Body::Document { content_type, bytes } => {
+                builder.header(CONTENT_TYPE, content_type.as_str()).body(bytes.clone())
+            }
+        };
+        self.wait(url, self.network.timeouts.stall, builder.send())
+    }
+
+    fn builder(&self, request: &Request<'_>, url: &Url) -> Result<reqwest::RequestBuilder, Problem> {
         let client = self.client(url, request.trust)?;
         let mut builder = client
             .request(request.method.clone(), url.clone())
@@ -112,14 +172,67 @@ impl Http {
         if let Some(authorization) = request.authorization.as_ref().filter(|_| url.origin() == request.url.origin()) {
             builder = builder.header(AUTHORIZATION, authorization);
         }
-        if request.offset > 0 {
-            builder = builder.header(RANGE, format!("bytes={}-", request.offset));
+        if let Some(range) = request.range() {
+            builder = builder.header(RANGE, range);
         }
-        if let Some(form) = &request.form {
-            let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-            builder = builder.header(reqwest::header::CONTENT_TYPE, content_type).body(form.clone());
+        Ok(builder)
+    }
+
+    /// Sends `part` as it comes, and returns the answer, which may come before all is sent. Redirects are not followed.
+    pub(crate) fn upload(&self, request: &Request<'_>, part: Upload<'_>) -> Result<Answer<'_>, Problem> {
+        let url = &request.url;
+        let (mut sender, channel) = Channel::<Bytes>::new(UPLOAD_PIECES);
+        let mut builder = self.builder(request, url)?.header(CONTENT_TYPE, "application/octet-stream");
+        builder = builder.header(CONTENT_LENGTH, part.length);
+        if let Some((first, last)) = part.range {
+            builder = builder.header(CONTENT_RANGE, format!("{first}-{last}"));
         }
-        self.wait(url, self.network.timeouts.stall, builder.send())
+        let mut answer = self.runtime.spawn(builder.body(reqwest::Body::wrap(channel)).send());
+        let stall = self.network.timeouts.stall;
+        let stalled = || Problem::Stalled { host: host_of(url), seconds: stall.as_secs() };
+        let mut early = None;
+        loop {
+            let piece = match (part.next)() {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break,
+                Err(problem) => {
+                    answer.abort();
+                    return Err(problem);
+                }
+            };
+            let step = async {
+                tokio::select! {
+                    biased;
+                    done = &mut answer => Some(done),
+                    // A body nobody reads any more: the answer says why.
+                    _ = sender.send_data(piece) => None,
+                }
+            };
+            match self.block_on(async { tokio::time::timeout(stall, step).await }) {
+                Ok(Ok(None)) => {}
+                Ok(Ok(done)) => {
+                    early = done;
+                    break;
+                }
+                Ok(Err(_)) => {
+                    answer.abort();
+                    return Err(stalled());
+                }
+                Err(problem) => {
+                    answer.abort();
+                    return Err(problem);
+                }
+            }
+        }
+        drop(sender);
+        let done = match early {
+            Some(done) => done,
+            None => self.block_on(async { tokio::time::timeout(stall, &mut answer).await })?.map_err(|_| stalled())?,
+        };
+        match done.expect("the task neither panics nor is aborted before its answer is taken") {
+            Ok(response) => Ok(Answer { http: self, host: host_of(url), response }),
+            Err(error) => Err(transport_problem(host_of(url), Transport::new(error))),
+        }
     }
 
     /// Ends every wait, now and from now on.
@@ -235,6 +348,11 @@ impl Answer<'_> {
         &self.host
     }
 
+    /// The URL that was asked for.
+    pub(crate) fn url(&self) -> &Url {
+        self.response.url()
+    }
+
     /// The URL without its query.
     pub(crate) fn shown_url(&self) -> String {
         shown(self.response.url())
@@ -309,7 +427,7 @@ fn followed(from: &Url, target: &str, request: &Request<'_>) -> Result<Url, Prob
     let bad =
         |why| Problem::BadRedirect { url: shown(from), target: target.split('?').next().unwrap_or("").into(), why };
     let url = from.join(target).map_err(|_| bad("not a URL"))?;
-    if request.form.is_some() && url.origin() != from.origin() {
+    if matches!(request.body, Body::Form(_)) && url.origin() != from.origin() {
         return Err(bad("another server, which must not see the credentials"));
     }
     match (from.scheme(), url.scheme(), request.trust) {

@@ -24,6 +24,8 @@ pub(super) struct BlobStream<'r> {
     descriptor: &'r Descriptor,
     /// Bytes given out, or skipped by the caller's choice.
     position: u64,
+    /// Where the caller wants to stop: the size, or the end of a part of it.
+    end: u64,
     answer: Option<Answer<'r>>,
     /// Bytes of the answer to be dropped because they are here already.
     skip: u64,
@@ -44,9 +46,15 @@ struct Pace {
 }
 
 impl<'r> BlobStream<'r> {
-    pub(super) fn new(registry: &'r Registry<'r>, descriptor: &'r Descriptor, offset: u64) -> BlobStream<'r> {
+    /// The bytes from `offset` to `end`.
+    pub(super) fn new(registry: &'r Registry<'r>, descriptor: &'r Descriptor, offset: u64, end: u64) -> BlobStream<'r> {
         let pace = Pace::default();
-        BlobStream { registry, descriptor, position: offset, answer: None, skip: 0, turn: 0, attempts: 0, pace }
+        BlobStream { registry, descriptor, position: offset, end, answer: None, skip: 0, turn: 0, attempts: 0, pace }
+    }
+
+    /// Whether only a part of the blob is wanted, which is of use only where the server has ranges.
+    fn is_part(&self) -> bool {
+        self.end < self.size()
     }
 
     fn size(&self) -> u64 {
@@ -67,13 +75,15 @@ impl<'r> BlobStream<'r> {
     fn connect(&mut self) -> Result<(), Problem> {
         let first = self.registry.current.load(std::sync::atomic::Ordering::Relaxed);
         let endpoint = &self.registry.endpoints[(first + self.turn) % self.registry.endpoints.len()];
-        let mut answer = endpoint.blob(&self.descriptor.digest, self.position)?;
+        let end = Some(self.end).filter(|_| self.is_part());
+        let mut answer = endpoint.blob(&self.descriptor.digest, self.position, end)?;
         if answer.status() == StatusCode::NOT_FOUND && !self.descriptor.urls.is_empty() {
             answer = self.foreign()?;
         }
         self.skip = match answer.status() {
             StatusCode::PARTIAL_CONTENT => self.check_range(&answer)?,
             StatusCode::RANGE_NOT_SATISFIABLE if self.position > 0 => return Err(self.shorter(self.position)),
+            StatusCode::OK if self.is_part() => return Err(Problem::NoRanges { host: answer.host().to_owned() }),
             _ => {
                 answer = endpoint.checked(answer, None)?;
                 self.check_length(&answer)?;
@@ -158,7 +168,7 @@ impl<'r> BlobStream<'r> {
         let known = self.skip.min(chunk.len() as u64);
         chunk.advance(known as usize);
         self.skip -= known;
-        if chunk.len() as u64 > self.size() - self.position {
+        if chunk.len() as u64 > self.end - self.position {
             return Err(self.longer(self.size(), true));
         }
         self.position += chunk.len() as u64;
@@ -176,7 +186,7 @@ impl<'r> BlobStream<'r> {
         self.pace = Pace::default();
         self.attempts += 1;
         match verdict(&problem, self.position > 0 || self.attempts > 1) {
-            _ if matches!(problem, Problem::Interrupted) => Err(problem),
+            _ if matches!(problem, Problem::Interrupted | Problem::NoRanges { .. }) => Err(problem),
             Verdict::Again(asked) if self.attempts < retry.attempts => {
                 let state = LayerState::Retrying { attempt: self.attempts };
                 self.registry.progress.layer(&self.descriptor.digest, state);
@@ -194,13 +204,13 @@ impl<'r> BlobStream<'r> {
 impl Stream for BlobStream<'_> {
     fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
-            if self.position == self.size() && self.answer.is_none() {
+            if self.position == self.end && (self.answer.is_none() || self.is_part()) {
                 return Ok(None);
             }
             let step = match self.next() {
                 Ok(Some(chunk)) => self.accept(chunk),
                 // All there; and nothing came behind it.
-                Ok(None) if self.position == self.size() => return Ok(None),
+                Ok(None) if self.position == self.end => return Ok(None),
                 Ok(None) => Err(self.cut_off()),
                 Err(problem) => Err(problem),
             };

@@ -4,6 +4,7 @@
 //! challenge, and a refused token is replaced once.
 
 use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use knarr_spec::{Digest, Reference, media_type};
 use reqwest::header::{HeaderValue, WWW_AUTHENTICATE};
@@ -16,8 +17,9 @@ use crate::auth::Credentials;
 use crate::auth::challenge::{self, Challenge};
 use crate::auth::token::Asked;
 use crate::error::Part;
-use crate::http::{Answer, Http, Request, Trust, is_loopback};
+use crate::http::{Answer, Body, Http, Request, Trust, host_of, is_loopback};
 use crate::origin::{Document, check_content, digest_as};
+use crate::progress::Progress;
 use crate::{Problem, limits, registries};
 
 /// Where the name `docker.io` is served.
@@ -38,10 +40,49 @@ pub(super) struct Endpoint<'a> {
     base: OnceLock<Url>,
     credentials: OnceLock<Option<Credentials>>,
     authorization: Mutex<Option<HeaderValue>>,
+    /// What tokens must allow beside what challenges ask for.
+    scopes: Vec<String>,
+    /// Whether something is changed there, which errors say.
+    writing: bool,
+    progress: &'a dyn Progress,
+}
+
+/// One question to the server.
+#[derive(Clone)]
+pub(super) struct Call<'c> {
+    pub(super) method: Method,
+    pub(super) target: Target<'c>,
+    pub(super) accept: &'c str,
+    pub(super) offset: u64,
+    pub(super) end: Option<u64>,
+    pub(super) body: Body,
+}
+
+/// What a question is about.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'c> {
+    /// A path and query behind `/v2/`.
+    Server(&'c str),
+    /// A path and query behind `/v2/<repository>/`.
+    Repository(&'c str),
+    /// What the server called by its whole URL.
+    Url(&'c Url),
+}
+
+impl<'c> Call<'c> {
+    pub(super) fn new(method: Method, target: Target<'c>) -> Call<'c> {
+        Call { method, target, accept: "*/*", offset: 0, end: None, body: Body::None }
+    }
 }
 
 impl<'a> Endpoint<'a> {
-    pub(super) fn new(http: &'a Http, wanted: &Reference, place: registries::Endpoint) -> Endpoint<'a> {
+    /// For reading `wanted` at `place`.
+    pub(super) fn new(
+        http: &'a Http,
+        wanted: &Reference,
+        place: registries::Endpoint,
+        progress: &'a dyn Progress,
+    ) -> Endpoint<'a> {
         let insecure = match http.network().tls_verify {
             Some(verify) => !verify,
             None => place.insecure,
@@ -54,7 +95,29 @@ impl<'a> Endpoint<'a> {
             base: OnceLock::new(),
             credentials: OnceLock::new(),
             authorization: Mutex::default(),
+            scopes: Vec::new(),
+            writing: false,
+            progress,
         }
+    }
+
+    /// The same for writing, with blobs mounted from the repositories `from`.
+    pub(super) fn writing(self, from: &[String]) -> Endpoint<'a> {
+        let own = format!("repository:{}:pull,push", self.reference.repository());
+        let others = from.iter().map(|repository| format!("repository:{repository}:pull"));
+        Endpoint { scopes: [own].into_iter().chain(others).collect(), writing: true, ..self }
+    }
+
+    pub(super) fn http(&self) -> &'a Http {
+        self.http
+    }
+
+    pub(super) fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
+    pub(super) fn progress(&self) -> &'a dyn Progress {
+        self.progress
     }
 
     /// The document the reference means, with its digest checked against reference and header.
@@ -69,8 +132,7 @@ impl<'a> Endpoint<'a> {
     /// The bytes and the `Content-Type` of a manifest.
     pub(super) fn manifest(&self, reference: &str) -> Result<(Vec<u8>, Option<String>), Problem> {
         patiently(self.http, || {
-            let answer = self.request(Method::GET, &format!("manifests/{reference}"), &accept(), 0)?;
-            let answer = self.checked(answer, Some(reference))?;
+            let answer = self.ask_manifest(Method::GET, reference)?;
             let header = answer.header("docker-content-digest").map(str::to_owned);
             let content_type = answer.header("content-type").map(bare_media_type);
             let read = answer.document(MANIFEST_BYTES_MAX);
@@ -82,43 +144,92 @@ impl<'a> Endpoint<'a> {
 
     /// The digest the reference means now, where the server says it.
     pub(super) fn manifest_digest(&self) -> Result<Option<Digest>, Problem> {
-        let reference = self.reference.manifest_reference();
-        let answer = self.request(Method::HEAD, &format!("manifests/{reference}"), &accept(), 0)?;
-        let answer = self.checked(answer, Some(reference))?;
+        let answer = self.ask_manifest(Method::HEAD, self.reference.manifest_reference())?;
         Ok(answer.header("docker-content-digest").and_then(|header| header.parse().ok()))
     }
 
-    /// The blob `digest` from `offset` on; any status is returned that is not about logging in.
-    pub(super) fn blob(&self, digest: &Digest, offset: u64) -> Result<Answer<'_>, Problem> {
-        self.request(Method::GET, &format!("blobs/{digest}"), "*/*", offset)
+    fn ask_manifest(&self, method: Method, reference: &str) -> Result<Answer<'a>, Problem> {
+        let path = self.for_mirror(format!("manifests/{reference}"));
+        let accept = accept();
+        let call = Call { accept: &accept, ..Call::new(method, Target::Repository(&path)) };
+        let answer = self.ask(&call)?;
+        if let Some((remaining, limit)) = rate_limit(&answer) {
+            self.progress.rate_limit(answer.host(), remaining, limit);
+        }
+        self.checked(answer, Some(reference))
     }
 
-    fn request(&self, method: Method, path: &str, accept: &str, offset: u64) -> Result<Answer<'a>, Problem> {
+    /// The bytes of the blob `digest` from `offset` to `end`; any status is returned that is not about logging in.
+    pub(super) fn blob(&self, digest: &Digest, offset: u64, end: Option<u64>) -> Result<Answer<'a>, Problem> {
+        let path = self.for_mirror(format!("blobs/{digest}"));
+        self.ask(&Call { offset, end, ..Call::new(Method::GET, Target::Repository(&path)) })
+    }
+
+    /// A mirror that serves several registries is told which one is meant.
+    fn for_mirror(&self, path: String) -> String {
+        match self.reference.registry() == self.wanted.registry() {
+            true => path,
+            false => format!("{path}?ns={}", self.wanted.registry()),
+        }
+    }
+
+    /// Asks, and logs in where that is wanted.
+    pub(super) fn ask(&self, call: &Call<'_>) -> Result<Answer<'a>, Problem> {
+        self.with_login(|authorization| {
+            self.at_base(|base| {
+                let url = self.url(base, call.target)?;
+                let authorization = authorization.clone().filter(|_| url.origin() == base.origin());
+                let (method, body) = (call.method.clone(), call.body.clone());
+                let (accept, offset, end) = (call.accept, call.offset, call.end);
+                self.http.send(&Request { method, url, trust: self.trust, accept, authorization, offset, end, body })
+            })
+        })
+    }
+
+    /// Sends bytes to where the server wants them. `upload` makes them anew for each attempt.
+    pub(super) fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        upload: &mut dyn FnMut(&Request<'_>) -> Result<Answer<'a>, Problem>,
+    ) -> Result<Answer<'a>, Problem> {
+        let upload = std::cell::RefCell::new(upload);
+        self.with_login(|authorization| {
+            let own = self.base.get().is_some_and(|base| base.origin() == url.origin());
+            let authorization = authorization.clone().filter(|_| own);
+            let request = Request { method: method.clone(), authorization, ..Request::get(url.clone(), self.trust) };
+            (upload.borrow_mut())(&request)
+        })
+    }
+
+    fn with_login(
+        &self,
+        send: impl Fn(&Option<HeaderValue>) -> Result<Answer<'a>, Problem>,
+    ) -> Result<Answer<'a>, Problem> {
         let sent = self.authorization.lock().expect("no panic while logging in").clone();
-        let answer = self.send(&method, path, accept, offset, sent.clone())?;
+        let answer = send(&sent)?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
         match self.log_in(&answer, sent)? {
-            Some(fresh) => self.send(&method, path, accept, offset, Some(fresh)),
+            Some(fresh) => send(&Some(fresh)),
             None => Ok(answer),
         }
     }
 
-    fn send(
-        &self,
-        method: &Method,
-        path: &str,
-        accept: &str,
-        offset: u64,
-        authorization: Option<HeaderValue>,
-    ) -> Result<Answer<'a>, Problem> {
-        let request = |base: &Url| -> Result<Answer<'a>, Problem> {
-            let url = base.join(&format!("/v2/{}/{path}", self.reference.repository()));
-            let url = url.expect("repositories, tags and digests are URL characters");
-            let (method, authorization) = (method.clone(), authorization.clone());
-            self.http.send(&Request { method, accept, authorization, offset, ..Request::get(url, self.trust) })
+    fn url(&self, base: &Url, target: Target<'_>) -> Result<Url, Problem> {
+        let join = |path: &str| {
+            let bad = |_| Problem::Protocol { host: host_of(base), what: format!("{path:?} is no path of a URL") };
+            base.join(path).map_err(bad)
         };
+        match target {
+            Target::Server(path) => join(&format!("/v2/{path}")),
+            Target::Repository(path) => join(&format!("/v2/{}/{path}", self.reference.repository())),
+            Target::Url(url) => Ok(url.clone()),
+        }
+    }
+
+    fn at_base(&self, request: impl Fn(&Url) -> Result<Answer<'a>, Problem>) -> Result<Answer<'a>, Problem> {
         match self.base.get() {
             Some(base) => request(base),
             None => self.first_contact(request),
@@ -183,9 +294,12 @@ impl<'a> Endpoint<'a> {
         }
         let Some(base) = self.base.get() else { return Ok(None) };
         let challenges = challenges(answer);
-        let scope = format!("repository:{}:pull", self.reference.repository());
         let credentials = self.credentials()?;
-        let asked = Asked { http: self.http, registry: base, trust: self.trust, credentials, scope: &scope };
+        // A challenge without scope means what we were about to do.
+        let scopeless = challenges.iter().all(|challenge| challenge.param("scope").is_none());
+        let reading = [format!("repository:{}:pull", self.reference.repository())];
+        let scopes = if self.scopes.is_empty() && scopeless { &reading[..] } else { &self.scopes };
+        let asked = Asked { http: self.http, registry: base, trust: self.trust, credentials, scopes };
         let fresh = patiently(self.http, || asked.answer(&challenges))?;
         // A Basic answer that was refused is not sent again.
         let fresh = fresh.filter(|fresh| sent.as_ref() != Some(fresh));
@@ -219,12 +333,13 @@ impl<'a> Endpoint<'a> {
         Err(match status {
             StatusCode::UNAUTHORIZED if self.has_credentials() => Problem::Unauthorized { host, message },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Problem::AccessDenied { name: self.wanted.familiar_name(), message }
+                let access = if self.writing { "push" } else { "pull" };
+                Problem::AccessDenied { access, name: self.wanted.familiar_name(), message }
             }
             StatusCode::NOT_FOUND if manifest.is_some() => {
                 Problem::ManifestUnknown { reference: self.wanted.familiar(), message }
             }
-            StatusCode::NOT_FOUND => Problem::BlobUnknown,
+            StatusCode::NOT_FOUND if !self.writing => Problem::BlobUnknown,
             StatusCode::TOO_MANY_REQUESTS => Problem::RateLimited { host, wait },
             _ => {
                 let (code, status) = (status.as_u16(), status.to_string());
@@ -264,8 +379,23 @@ fn check_header(header: Option<&str>, bytes: &[u8]) -> Result<(), Problem> {
     }
 }
 
-fn retry_after(answer: &Answer<'_>) -> Option<std::time::Duration> {
-    answer.header("retry-after")?.trim().parse().ok().map(std::time::Duration::from_secs)
+/// Seconds, or a date; one that has passed asks for nothing.
+fn retry_after(answer: &Answer<'_>) -> Option<Duration> {
+    wait_of(answer.header("retry-after")?.trim(), SystemTime::now())
+}
+
+fn wait_of(header: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(seconds) = header.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(header).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// `RateLimit-Remaining` and `RateLimit-Limit` as Docker Hub sends them: `76;w=21600`.
+fn rate_limit(answer: &Answer<'_>) -> Option<(u64, u64)> {
+    let number = |name| answer.header(name)?.split(';').next()?.trim().parse().ok();
+    Some((number("ratelimit-remaining")?, number("ratelimit-limit")?))
 }
 
 fn reason(status: StatusCode) -> String {
@@ -287,4 +417,23 @@ fn message(answer: Answer<'_>) -> Option<String> {
     let first = serde_json::from_slice::<Body>(&body).ok()?.errors.into_iter().next()?;
     let text = first.message.filter(|text| !text.is_empty()).or(first.code)?;
     Some(text.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(header: &str, expect: Option<u64>) {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        assert_eq!(wait_of(header, now), expect.map(Duration::from_secs), "{header}");
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        wait("7", Some(7));
+        wait("Sun, 06 Nov 1994 08:49:47 GMT", Some(10));
+        wait("Sunday, 06-Nov-94 08:49:40 GMT", Some(3));
+        wait("Sun, 06 Nov 1994 08:00:00 GMT", Some(0));
+        wait("soon", None);
+    }
 }

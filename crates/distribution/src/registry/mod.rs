@@ -3,9 +3,15 @@
 //! Spec: distribution-spec, "Pulling manifests" and "Pulling blobs"; Docker's token authentication.
 //! Law: the endpoints stand for the same names, so a stream that breaks at one goes on at the next, at the same byte.
 
+mod admin;
 mod blob;
 mod endpoint;
 pub(crate) mod patience;
+mod push;
+mod upload;
+
+pub(crate) use admin::Repository;
+pub(crate) use push::{Mounts, Push};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -38,7 +44,7 @@ impl<'a> Registry<'a> {
         foreign_layers: bool,
     ) -> Result<Registry<'a>, Problem> {
         let places = http.network().registries.endpoints(reference)?;
-        let endpoints = places.into_iter().map(|place| Endpoint::new(http, reference, place)).collect();
+        let endpoints = places.into_iter().map(|place| Endpoint::new(http, reference, place, progress)).collect();
         Ok(Registry { http, endpoints, current: AtomicUsize::new(0), progress, foreign_layers })
     }
 
@@ -76,7 +82,29 @@ impl Origin for Registry<'_> {
     }
 
     fn open<'a>(&'a self, descriptor: &'a Descriptor, offset: u64) -> Result<Box<dyn Stream + 'a>, Problem> {
-        Ok(Box::new(BlobStream::new(self, descriptor, offset)))
+        Ok(Box::new(BlobStream::new(self, descriptor, offset, descriptor.size)))
+    }
+
+    fn open_part<'a>(&'a self, descriptor: &'a Descriptor, offset: u64, end: u64) -> Option<Box<dyn Stream + 'a>> {
+        let stream = BlobStream::new(self, descriptor, offset, end);
+        descriptor.urls.is_empty().then(|| Box::new(stream) as Box<dyn Stream>)
+    }
+
+    fn repository(&self) -> Option<(&str, &str)> {
+        let endpoint = &self.endpoints[self.current.load(Ordering::Relaxed)];
+        Some((endpoint.reference().registry(), endpoint.reference().repository()))
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Option<Document>, Problem> {
+        match self.any(|endpoint| endpoint.manifest(tag)) {
+            Ok((bytes, content_type)) => Document::new(bytes, content_type.as_deref()).map(Some),
+            Err(problem) if matches!(problem.innermost(), Problem::ManifestUnknown { .. }) => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, Problem> {
+        self.any(|endpoint| endpoint.referrers(digest))
     }
 
     fn who(&self) -> &'static str {

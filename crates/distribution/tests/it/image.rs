@@ -192,15 +192,17 @@ impl Shelf {
 
 /// The blob, or the part of it that is asked for.
 pub fn ranged(request: &Request, blob: &[u8]) -> Reply {
-    let first = request.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let range = request.header("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+    let first: Option<usize> = range.and_then(|(first, _)| first.parse().ok());
     match first {
         None => Reply::new(200, blob),
         Some(first) if first >= blob.len() => {
             Reply::new(416, "").with("Content-Range", format!("bytes */{}", blob.len())).sent(Sending::Whole)
         }
         Some(first) => {
-            let range = format!("bytes {first}-{}/{}", blob.len() - 1, blob.len());
-            Reply::new(206, &blob[first..]).with("Content-Range", range)
+            let last = range.and_then(|(_, last)| last.parse().ok()).unwrap_or(blob.len() - 1).min(blob.len() - 1);
+            let range = format!("bytes {first}-{last}/{}", blob.len());
+            Reply::new(206, &blob[first..=last]).with("Content-Range", range)
         }
     }
 }

@@ -30,6 +30,16 @@ fn a_mirror_is_asked_first_and_the_image_keeps_its_name() {
 }
 
 #[test]
+fn a_mirror_is_told_which_registry_is_meant() {
+    let shelf = Shelf::of(&[Layer::gzip(&[("a", b"1")])]);
+    let mirror = Server::start(shelf.into_handler());
+    let conf =
+        format!("[[registry]]\nlocation = \"reg.example\"\n[[registry.mirror]]\nlocation = \"{}\"\n", mirror.host());
+    Place::new().pull_with("reg.example/app:v1", &with(&conf)).unwrap();
+    assert!(mirror.requests().iter().all(|request| request.query == "ns=reg.example"), "{:?}", mirror.requests());
+}
+
+#[test]
 fn a_mirror_without_the_image_or_out_of_order_is_passed_over() {
     for status in [404, 403] {
         let shelf = Shelf::of(&[Layer::gzip(&[("a", b"1")])]);

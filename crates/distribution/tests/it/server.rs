@@ -17,6 +17,8 @@ pub struct Request {
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: String,
+    /// The same as it came.
+    pub bytes: Vec<u8>,
 }
 
 impl Request {
@@ -169,10 +171,10 @@ fn read_request(reader: &mut impl BufRead) -> Option<Request> {
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
     let length = headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let body = String::from_utf8_lossy(&body).into_owned();
-    Some(Request { method, path: path.to_owned(), query: query.to_owned(), headers, body })
+    let mut bytes = vec![0; length];
+    reader.read_exact(&mut bytes).ok()?;
+    let body = String::from_utf8_lossy(&bytes).into_owned();
+    Some(Request { method, path: path.to_owned(), query: query.to_owned(), headers, body, bytes })
 }
 
 fn send(stream: &mut impl Write, request: &Request, reply: &Reply, stop: &AtomicBool) -> std::io::Result<()> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use knarr_distribution::{Error, LayerState, Network, Progress, PullOptions, Retry, Source, Timeouts, pull};
+use knarr_distribution::{Error, LayerState, Network, Progress, PullOptions, Retry, Timeouts, pull};
 use knarr_layer::{IdMap, IdRange, Limits, Owners, UnpackOptions, WhiteoutForm};
 use knarr_spec::Digest;
 use knarr_store::{ImageRecord, Store, StoreOptions};
@@ -28,7 +28,7 @@ impl Place {
     }
 
     pub fn pull_with(&self, source: &str, options: &PullOptions<'_>) -> Result<ImageRecord, Error> {
-        pull(&self.store, &source.parse::<Source>().unwrap(), options)
+        pull(&self.store, &source.parse::<knarr_distribution::Place>().unwrap(), options)
     }
 
     /// A file of the image's layer number `layer`, counted from the base.

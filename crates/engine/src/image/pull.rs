@@ -1,6 +1,6 @@
 //! `pull`, and what pulls and loads have in common.
 
-use knarr_distribution::{Network, Progress, PullOptions, Silent, Source};
+use knarr_distribution::{Network, Place, Policy, Progress, PullOptions, Silent};
 use knarr_layer::{IdMap, Limits, Owners, UnpackOptions, WhiteoutForm};
 use knarr_spec::{Platform, Reference};
 use knarr_store::ImageRecord;
@@ -11,6 +11,10 @@ use crate::{Context, Result};
 pub trait Pulls {
     /// How registries are reached.
     fn network(&self) -> Result<Network>;
+    /// What may be pulled.
+    fn policy(&self) -> Result<Policy> {
+        Ok(Policy::default())
+    }
     /// Who watches.
     fn progress(&self) -> &dyn Progress;
     /// A name is not here and will be fetched.
@@ -33,7 +37,7 @@ impl Pulls for NoPulls {
 }
 
 /// Fetches one image: from a registry, or from `oci:`, `oci-archive:`, `docker-archive:`.
-pub fn pull(context: &Context, source: &Source, platform: Option<&Platform>, pulls: &dyn Pulls) -> Result<ImageRecord> {
+pub fn pull(context: &Context, source: &Place, platform: Option<&Platform>, pulls: &dyn Pulls) -> Result<ImageRecord> {
     let options = options(context, platform, pulls)?;
     let image = knarr_distribution::pull(&context.store, source, &options)?;
     super::budget::keep(context, &[&image]);
@@ -48,6 +52,7 @@ pub(crate) fn options<'p>(
     Ok(PullOptions {
         platform: platform.cloned().unwrap_or_else(Platform::host),
         network: pulls.network()?,
+        policy: pulls.policy()?,
         progress: pulls.progress(),
         ..PullOptions::new(unpack_options(context))
     })

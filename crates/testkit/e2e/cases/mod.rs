@@ -33,7 +33,9 @@ mod limits;
 mod listings;
 mod logs;
 mod mounts;
+mod peers;
 mod pull;
+mod registries;
 mod runtimes;
 mod stdio;
 mod storm;
@@ -63,6 +65,8 @@ pub fn all() -> &'static [Case] {
             dry_run::CASES,
             runtimes::CASES,
             pull::CASES,
+            registries::CASES,
+            peers::CASES,
             escape::CASES,
             hostile::CASES,
             crash::CASES,

@@ -1,0 +1,105 @@
+//! skopeo's `dir:`: one image as plain files, for looking at and for tests.
+//!
+//! Spec: containers-transports(5): `version`, `manifest.json`, blobs by the hex digits of their digest, manifests of an index
+//! as `<hex>.manifest.json`.
+//! Law: a directory that holds something else is not written into.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use knarr_spec::{Descriptor, Digest, Reference};
+
+use super::Loadable;
+use super::layout_sink::{store_blob, write_file};
+use super::members::{Directory, Members};
+use crate::error::ArchiveProblem;
+use crate::origin::{Document, Origin, Stream};
+use crate::sink::{Manners, Opener, Presence, Sink};
+use crate::{Problem, limits};
+
+const VERSION: &str = "Directory Transport Version: 1.1\n";
+
+/// An image in a directory.
+pub(super) struct Dir(Directory);
+
+impl Dir {
+    pub(super) fn open(path: &Path) -> Result<Dir, Problem> {
+        Directory::open(path).map(Dir)
+    }
+}
+
+fn manifest_name(digest: &Digest) -> String {
+    format!("{}.manifest.json", digest.encoded())
+}
+
+impl Origin for Dir {
+    fn root(&self) -> Result<Document, Problem> {
+        Document::new(super::document(&self.0, "manifest.json", limits::MANIFEST_BYTES_MAX)?, None)
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Problem> {
+        super::document(&self.0, &manifest_name(&descriptor.digest), limits::MANIFEST_BYTES_MAX)
+    }
+
+    fn open<'a>(&'a self, descriptor: &'a Descriptor, offset: u64) -> Result<Box<dyn Stream + 'a>, Problem> {
+        let name = descriptor.digest.encoded();
+        let missing = || Problem::Archive(ArchiveProblem::Missing(name.to_owned()));
+        Ok(Box::new(self.0.section(name)?.ok_or_else(missing)?.stream(offset)))
+    }
+
+    fn who(&self) -> &'static str {
+        "directory"
+    }
+}
+
+impl Loadable for Dir {
+    fn names(&self) -> &[Reference] {
+        &[]
+    }
+
+    fn origin(&self) -> &dyn Origin {
+        self
+    }
+}
+
+/// A directory being filled.
+pub(crate) struct DirSink(PathBuf);
+
+impl DirSink {
+    pub(crate) fn create(path: &Path) -> Result<DirSink, Problem> {
+        let failed = |source| Problem::File { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(failed)?;
+        let occupied = fs::read_dir(path).map_err(failed)?.next().is_some();
+        if occupied {
+            let version = fs::read_to_string(path.join("version")).unwrap_or_default();
+            if !version.starts_with("Directory Transport Version: 1.") {
+                return Err(Problem::Archive(ArchiveProblem::NotOurs(path.to_owned())));
+            }
+        }
+        write_file(&path.join("version"), VERSION.as_bytes())?;
+        Ok(DirSink(path.to_owned()))
+    }
+}
+
+impl Sink for DirSink {
+    fn manners(&self) -> Manners {
+        Manners { oci_only: false, compresses: false, indexes: true }
+    }
+
+    fn presence(&self, blob: &Descriptor) -> Result<Presence, Problem> {
+        let there = fs::metadata(self.0.join(blob.digest.encoded())).is_ok_and(|found| found.len() == blob.size);
+        Ok(if there { Presence::Present } else { Presence::Absent })
+    }
+
+    fn put_blob(&self, blob: &Descriptor, open: &Opener<'_>, tell: &dyn Fn(u64)) -> Result<(), Problem> {
+        store_blob(&self.0, blob, open, tell)
+    }
+
+    fn put_manifest(&self, document: &Document, digest: &Digest) -> Result<(), Problem> {
+        write_file(&self.0.join(manifest_name(digest)), &document.bytes)
+    }
+
+    fn put_root(&self, document: &Document, _: &Digest) -> Result<(), Problem> {
+        write_file(&self.0.join("manifest.json"), &document.bytes)
+    }
+}

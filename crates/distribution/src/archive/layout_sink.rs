@@ -1,0 +1,230 @@
+//! An OCI image layout being written.
+//!
+//! Spec: image-spec image-layout.md.
+//! Law: a blob gets its name when size and digest agree; `index.json` is replaced in one step, under a lock, so that several
+//! copies into one layout lose nothing of one another. A name that is taken moves; what had it stays, without it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use knarr_spec::{Descriptor, Digest, Index, media_type};
+
+use super::layout::REF_NAME;
+use crate::error::ArchiveProblem;
+use crate::hash::Hash;
+use crate::origin::Document;
+use crate::sink::{Manners, Opener, Presence, Sink};
+use crate::{Problem, limits};
+
+pub(super) const LAYOUT_FILE: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
+
+/// A layout that images are added to.
+pub(crate) struct LayoutSink {
+    dir: PathBuf,
+    /// `blobs`, or a directory several layouts share.
+    blobs: PathBuf,
+    tag: Option<String>,
+    roots: Mutex<Vec<Descriptor>>,
+}
+
+impl LayoutSink {
+    pub(crate) fn create(dir: &Path, tag: Option<&str>, shared_blobs: Option<&Path>) -> Result<LayoutSink, Problem> {
+        let occupied = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+        if occupied && !dir.join("oci-layout").exists() {
+            return Err(Problem::Archive(ArchiveProblem::NotOurs(dir.to_owned())));
+        }
+        let blobs = shared_blobs.map_or_else(|| dir.join("blobs"), Path::to_owned);
+        let sha256 = blobs.join("sha256");
+        fs::create_dir_all(dir).map_err(|source| Problem::File { path: dir.to_owned(), source })?;
+        fs::create_dir_all(&sha256).map_err(|source| Problem::File { path: sha256, source })?;
+        write_file(&dir.join("oci-layout"), LAYOUT_FILE.as_bytes())?;
+        Ok(LayoutSink { dir: dir.to_owned(), blobs, tag: tag.map(str::to_owned), roots: Mutex::default() })
+    }
+
+    fn blob_dir(&self, digest: &Digest) -> PathBuf {
+        self.blobs.join(digest.algorithm().as_str())
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blob_dir(digest).join(digest.encoded())
+    }
+
+    fn index(&self) -> Result<Index, Problem> {
+        let path = self.dir.join("index.json");
+        match fs::read(&path) {
+            Ok(bytes) if bytes.len() as u64 > limits::MANIFEST_BYTES_MAX => {
+                Err(Problem::TooLarge { bytes_max: limits::MANIFEST_BYTES_MAX })
+            }
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|source| Problem::Malformed { what: "index.json", source })
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(new_index(Vec::new())),
+            Err(source) => Err(Problem::File { path, source }),
+        }
+    }
+}
+
+impl Sink for LayoutSink {
+    fn manners(&self) -> Manners {
+        Manners { oci_only: true, compresses: true, indexes: true }
+    }
+
+    fn presence(&self, blob: &Descriptor) -> Result<Presence, Problem> {
+        let there = fs::metadata(self.blob_path(&blob.digest)).is_ok_and(|found| found.len() == blob.size);
+        Ok(if there { Presence::Present } else { Presence::Absent })
+    }
+
+    fn put_blob(&self, blob: &Descriptor, open: &Opener<'_>, tell: &dyn Fn(u64)) -> Result<(), Problem> {
+        let dir = self.blob_dir(&blob.digest);
+        fs::create_dir_all(&dir).map_err(|source| Problem::File { path: dir.clone(), source })?;
+        store_blob(&dir, blob, open, tell)
+    }
+
+    fn put_manifest(&self, document: &Document, digest: &Digest) -> Result<(), Problem> {
+        write_file(&self.blob_path(digest), &document.bytes)
+    }
+
+    fn put_root(&self, document: &Document, digest: &Digest) -> Result<(), Problem> {
+        self.put_manifest(document, digest)?;
+        let mut entry = Descriptor::new(&document.media_type, digest.clone(), document.bytes.len() as u64);
+        entry.annotations.extend(self.tag.iter().map(|tag| (REF_NAME.to_owned(), tag.clone())));
+        self.roots.lock().expect("no panic while it is held").push(entry);
+        Ok(())
+    }
+
+    /// A layout's index lists what refers to others, or nobody would find it.
+    fn put_referrer(&self, document: &Document, entry: &Descriptor) -> Result<(), Problem> {
+        self.put_manifest(document, &entry.digest)?;
+        self.roots.lock().expect("no panic while it is held").push(Descriptor { data: None, ..entry.clone() });
+        Ok(())
+    }
+
+    fn put_tagged(&self, document: &Document, digest: &Digest, tag: &str) -> Result<(), Problem> {
+        self.put_manifest(document, digest)?;
+        let mut entry = Descriptor::new(&document.media_type, digest.clone(), document.bytes.len() as u64);
+        entry.annotations.insert(REF_NAME.to_owned(), tag.to_owned());
+        self.roots.lock().expect("no panic while it is held").push(entry);
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), Problem> {
+        let failed = |source| Problem::File { path: self.dir.clone(), source };
+        let lock = File::open(&self.dir).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        let mut index = self.index()?;
+        for entry in self.roots.lock().expect("no panic while it is held").drain(..) {
+            add(&mut index.manifests, entry);
+        }
+        let bytes = serde_json::to_vec(&index).expect("an index has string keys");
+        write_file(&self.dir.join("index.json"), &bytes)
+    }
+}
+
+pub(super) fn new_index(manifests: Vec<Descriptor>) -> Index {
+    Index {
+        schema_version: 2,
+        media_type: Some(media_type::OCI_INDEX.to_owned()),
+        artifact_type: None,
+        manifests,
+        subject: None,
+        annotations: BTreeMap::new(),
+    }
+}
+
+/// Adds `entry`; an entry of its name loses the name, a nameless one of its digest is replaced.
+fn add(manifests: &mut Vec<Descriptor>, entry: Descriptor) {
+    if let Some(name) = entry.annotations.get(REF_NAME) {
+        for old in manifests.iter_mut().filter(|old| old.annotations.get(REF_NAME) == Some(name)) {
+            old.annotations.remove(REF_NAME);
+        }
+    }
+    let same = |old: &&mut Descriptor| old.digest == entry.digest && !old.annotations.contains_key(REF_NAME);
+    match manifests.iter_mut().find(same) {
+        Some(old) => *old = entry,
+        None => manifests.push(entry),
+    }
+}
+
+/// A small file, whole or not at all.
+pub(super) fn write_file(path: &Path, content: &[u8]) -> Result<(), Problem> {
+    let failed = |source| Problem::File { path: path.to_owned(), source };
+    let mut file = temporary(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    file.write_all(content).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+fn temporary(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new().prefix(".new-").permissions(fs::Permissions::from_mode(0o644)).tempfile_in(dir)
+}
+
+/// Writes the blob into `dir`, under the digits of its digest.
+pub(super) fn store_blob(dir: &Path, blob: &Descriptor, open: &Opener<'_>, tell: &dyn Fn(u64)) -> Result<(), Problem> {
+    let path = dir.join(blob.digest.encoded());
+    let failed = |source| Problem::File { path: path.clone(), source };
+    let mut file = temporary(dir).map_err(failed)?;
+    copy_blob(blob, open, &mut |bytes, at| {
+        file.write_all(bytes).map_err(failed)?;
+        tell(at);
+        Ok(())
+    })?;
+    file.persist(&path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// Takes the next bytes of a blob, and how much it is with them.
+type WriteBlob<'w> = dyn FnMut(&[u8], u64) -> Result<(), Problem> + 'w;
+
+/// Gives `write` all of a blob, and how much that was; what it was given is compared with size and digest.
+pub(super) fn copy_blob(blob: &Descriptor, open: &Opener<'_>, write: &mut WriteBlob<'_>) -> Result<(), Problem> {
+    let mut stream = open(0)?;
+    let mut hash = Hash::like(&blob.digest)?;
+    let mut written = 0;
+    while let Some(chunk) = stream.chunk()? {
+        written += chunk.len() as u64;
+        if written > blob.size {
+            return Err(Problem::Size { by: "source", got: written, more: true, promised: blob.size });
+        }
+        hash.update(&chunk);
+        write(&chunk, written)?;
+    }
+    if written < blob.size {
+        return Err(Problem::Size { by: "source", got: written, more: false, promised: blob.size });
+    }
+    match hash.finish() {
+        got if got == blob.digest => Ok(()),
+        got => Err(Problem::DigestMismatch { got, promised: blob.digest.clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(content: &str, name: Option<&str>) -> Descriptor {
+        let mut entry = Descriptor::new(media_type::OCI_MANIFEST, Digest::sha256_of(content.as_bytes()), 1);
+        entry.annotations.extend(name.map(|name| (REF_NAME.to_owned(), name.to_owned())));
+        entry
+    }
+
+    fn check(entries: &[Descriptor], expect: &[Descriptor]) {
+        let mut manifests = Vec::new();
+        entries.iter().cloned().for_each(|entry| add(&mut manifests, entry));
+        assert_eq!(manifests, expect);
+    }
+
+    #[test]
+    fn a_name_moves_and_what_had_it_stays() {
+        check(&[entry("a", Some("v1")), entry("b", Some("v1"))], &[entry("a", None), entry("b", Some("v1"))]);
+        check(&[entry("a", Some("v1")), entry("a", Some("v1"))], &[entry("a", Some("v1"))]);
+    }
+
+    #[test]
+    fn one_image_may_have_two_names() {
+        check(&[entry("a", Some("v1")), entry("a", Some("v2"))], &[entry("a", Some("v1")), entry("a", Some("v2"))]);
+    }
+}

@@ -1,0 +1,200 @@
+//! Copies to a registry that makes it hard.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use knarr_distribution::{Copied, CopyOptions, Error, Network, Place, Retry, Timeouts, copy, look};
+use knarr_spec::Digest;
+
+use crate::image::{Layer, Shelf, noise};
+use crate::server::{Reply, Request, Server};
+use crate::setup::told;
+
+/// What a registry was given.
+#[derive(Default)]
+struct Dock {
+    uploads: HashMap<String, Vec<u8>>,
+    blobs: HashMap<String, Vec<u8>>,
+    manifests: HashMap<String, Vec<u8>>,
+}
+
+/// A registry that takes pushes; `first` may answer in its place.
+fn dock(first: impl Fn(&Request, &mut Dock) -> Option<Reply> + Send + Sync + 'static) -> (Server, Arc<Mutex<Dock>>) {
+    let dock = Arc::new(Mutex::new(Dock::default()));
+    let shared = dock.clone();
+    let server = Server::start(move |request| {
+        let mut dock = shared.lock().unwrap();
+        first(request, &mut dock).unwrap_or_else(|| take(request, &mut dock))
+    });
+    (server, dock)
+}
+
+fn take(request: &Request, dock: &mut Dock) -> Reply {
+    let upload = request.path.strip_prefix("/v2/to/blobs/uploads/").filter(|id| !id.is_empty());
+    match (request.method.as_str(), upload) {
+        ("POST", _) => {
+            let id = format!("u{}", dock.uploads.len());
+            dock.uploads.insert(id.clone(), Vec::new());
+            Reply::new(202, "").with("Location", format!("/v2/to/blobs/uploads/{id}"))
+        }
+        ("PATCH", Some(id)) => {
+            dock.uploads.get_mut(id).unwrap().extend(&request.bytes);
+            Reply::new(202, "").with("Location", &request.path)
+        }
+        ("GET", Some(id)) => {
+            let last = dock.uploads[id].len().saturating_sub(1);
+            Reply::new(204, "").with("Location", &request.path).with("Range", format!("0-{last}"))
+        }
+        ("PUT", Some(id)) => {
+            let mut blob = dock.uploads.remove(id).unwrap();
+            blob.extend(&request.bytes);
+            let digest = Digest::sha256_of(&blob).to_string();
+            let wanted = request.query.replace("digest=", "").replace("%3A", ":");
+            if wanted != digest {
+                return Reply::error(400, "DIGEST_INVALID", "another digest");
+            }
+            dock.blobs.insert(digest, blob);
+            Reply::new(201, "")
+        }
+        ("PUT", None) => {
+            let name = request.path.strip_prefix("/v2/to/manifests/").unwrap();
+            dock.manifests.insert(name.to_owned(), request.bytes.clone());
+            Reply::new(201, "").with("Docker-Content-Digest", Digest::sha256_of(&request.bytes).to_string())
+        }
+        ("GET" | "HEAD", None) if request.path.contains("/manifests/") => {
+            match dock.manifests.get(request.path.rsplit('/').next().unwrap()) {
+                Some(bytes) => Reply::new(200, bytes.clone()),
+                None => Reply::error(404, "MANIFEST_UNKNOWN", "manifest unknown"),
+            }
+        }
+        _ => Reply::error(404, "BLOB_UNKNOWN", "blob unknown"),
+    }
+}
+
+fn network() -> Network {
+    Network {
+        retry: Retry { attempts: 3, delay: Duration::from_millis(1), delay_max: Duration::from_millis(5) },
+        timeouts: Timeouts { stall: Duration::from_millis(800), ..Timeouts::default() },
+        ..Network::default()
+    }
+}
+
+fn copied(layers: &[Layer], to: &Server) -> Result<Copied, Error> {
+    let from = Server::start(Shelf::of(layers).into_handler());
+    let options = CopyOptions { source: network(), destination: network(), ..CopyOptions::new(Path::new("/tmp")) };
+    let place = |text: String| Place::with_transport(&text).unwrap();
+    let (from, to) =
+        (place(format!("docker://{}/app:v1", from.host())), place(format!("docker://{}/to:v1", to.host())));
+    copy(None, &from, &to, &options)
+}
+
+fn methods(server: &Server) -> Vec<String> {
+    server.requests().into_iter().map(|request| request.method).collect()
+}
+
+#[test]
+fn an_image_arrives_whole_and_its_manifest_last() {
+    let layer = Layer::big();
+    let (server, dock) = dock(|_, _| None);
+    let copied = copied(std::slice::from_ref(&layer), &server).unwrap();
+    let dock = dock.lock().unwrap();
+    assert_eq!(dock.blobs[layer.digest().as_str()], layer.blob);
+    assert_eq!(Digest::sha256_of(&dock.manifests["v1"]), copied.digest);
+    assert_eq!(server.requests().last().unwrap().path, "/v2/to/manifests/v1");
+}
+
+#[test]
+fn a_broken_upload_goes_on_at_the_byte_the_registry_has() {
+    let layer = Layer::big();
+    let (server, dock) = dock(|request, dock| {
+        let first = request.method == "PATCH" && dock.uploads.values().all(Vec::is_empty);
+        first.then(|| {
+            let id = request.path.rsplit('/').next().unwrap();
+            dock.uploads.get_mut(id).unwrap().extend(&request.bytes[..1 << 20]);
+            Reply::new(503, "")
+        })
+    });
+    copied(std::slice::from_ref(&layer), &server).unwrap();
+    assert_eq!(dock.lock().unwrap().blobs[layer.digest().as_str()], layer.blob);
+    let requests = server.requests();
+    let ranges: Vec<_> = requests.iter().filter_map(|request| request.header("content-range")).collect();
+    let last = layer.blob.len() - 1;
+    assert_eq!(ranges, [format!("0-{last}"), format!("{}-{last}", 1 << 20)]);
+}
+
+#[test]
+fn who_refuses_big_requests_gets_pieces() {
+    let layer = Layer::plain(&[("noise", &noise(18 << 20, 5))]);
+    let layer = Layer { media_type: knarr_spec::media_type::OCI_LAYER_GZIP, ..layer };
+    let (server, dock) = dock(|request, _| (request.bytes.len() > 8 << 20).then(|| Reply::new(413, "")));
+    copied(std::slice::from_ref(&layer), &server).unwrap();
+    assert_eq!(dock.lock().unwrap().blobs[layer.digest().as_str()], layer.blob);
+    assert_eq!(methods(&server).iter().filter(|method| *method == "PATCH").count(), 4);
+}
+
+#[test]
+fn a_registry_that_forgets_an_upload_gets_all_of_it_again() {
+    let layer = Layer::big();
+    let (server, dock) = dock(|request, dock| match request.method.as_str() {
+        "PATCH" if dock.uploads.len() == 1 => Some(Reply::new(502, "")),
+        "GET" if request.path.contains("/uploads/") => Some(Reply::error(404, "BLOB_UPLOAD_UNKNOWN", "unknown")),
+        _ => None,
+    });
+    copied(std::slice::from_ref(&layer), &server).unwrap();
+    assert_eq!(dock.lock().unwrap().blobs[layer.digest().as_str()], layer.blob);
+}
+
+#[test]
+fn a_digest_the_registry_disagrees_about_is_an_error() {
+    let (server, _) = dock(|request, _| {
+        let manifest = request.method == "PUT" && request.path.contains("/manifests/");
+        manifest.then(|| Reply::new(201, "").with("Docker-Content-Digest", Digest::sha256_of(b"other").to_string()))
+    });
+    let error = copied(&[Layer::big()], &server).unwrap_err();
+    assert!(told(&error).contains("Docker-Content-Digest"), "{}", told(&error));
+}
+
+#[test]
+fn an_upload_without_a_place_to_go_is_an_error() {
+    let (server, _) = dock(|request, _| (request.method == "POST").then(|| Reply::new(202, "")));
+    let error = copied(&[Layer::big()], &server).unwrap_err();
+    assert!(told(&error).contains("an upload without Location"), "{}", told(&error));
+}
+
+#[test]
+fn a_list_that_goes_in_circles_ends() {
+    let page = |request: &Request| {
+        let next = if request.query.contains("last=b") { "a" } else { "b" };
+        Reply::new(200, r#"{"name":"app","tags":["a","b"]}"#)
+            .with("Link", format!("</v2/app/tags/list?last={next}>; rel=\"next\""))
+    };
+    let server = Server::start(page);
+    let reference = format!("{}/app", server.host()).parse().unwrap();
+    look::list_tags(&reference, &network()).unwrap();
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn a_list_without_end_is_an_error() {
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let server = Server::start(move |_| {
+        let at = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Reply::new(200, r#"{"name":"app","tags":["a"]}"#)
+            .with("Link", format!("</v2/app/tags/list?last={at}>; rel=next"))
+    });
+    let reference = format!("{}/app", server.host()).parse().unwrap();
+    let error = look::list_tags(&reference, &network()).unwrap_err();
+    assert!(told(&error).contains("a list of more than"), "{}", told(&error));
+}
+
+#[test]
+fn a_next_page_on_another_server_is_not_asked_for() {
+    let other = Server::start(|_| Reply::new(200, r#"{"tags":["stolen"]}"#));
+    let link = format!("<http://{}/v2/app/tags/list>; rel=\"next\"", other.host());
+    let server = Server::start(move |_| Reply::new(200, r#"{"tags":["a"]}"#).with("Link", &*link));
+    let reference = format!("{}/app", server.host()).parse().unwrap();
+    assert_eq!(look::list_tags(&reference, &network()).unwrap(), ["a"]);
+    assert!(other.requests().is_empty());
+}

@@ -1,0 +1,203 @@
+//! What we write others read, what others write we read, and digests stay: skopeo, crane, podman and oras of a tree of peers.
+//!
+//! The tree is `$KNARR_PEERS` or `~/.cache/knarr-peers`, a root file system with those programs; without it the tests are
+//! skipped. Each program runs with the tree as its root, in a mount namespace of its own; the lab is `/here` there.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use knarr_testkit::lab::{Done, finish};
+use knarr_testkit::registry::{self, Registry};
+use knarr_testkit::{Image, ImageMaker, Lab, LayerTar};
+use serde_json::json;
+
+cases!["peers":
+    skopeo_reads_what_we_write,
+    we_read_what_skopeo_writes,
+    crane_reads_what_we_write,
+    we_read_what_crane_writes,
+    podman_loads_what_we_save_and_pushes_what_it_loaded,
+    oras_reads_and_writes_layouts,
+    skopeo_knows_the_login_we_keep,
+    skopeo_takes_our_registry_for_one,
+    chunked_layers_say_what_skopeos_say,
+];
+
+const ENTER: &str = r#"tree=$0; lab=$1; shift
+mount --rbind /dev "$tree/dev"; mount --rbind /sys "$tree/sys"; mount -t proc proc "$tree/proc"; mkdir -p "$tree/here"; mount --bind "$lab" "$tree/here"
+cd "$tree/here"
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/here/home TMPDIR=/here XDG_RUNTIME_DIR=/here/xdg \
+    chroot "$tree" sh -c 'cd /here && exec "$@"' sh "$@""#;
+
+fn tree(lab: &Lab, program: &str) -> PathBuf {
+    lab.needs_root();
+    let named = std::env::var_os("KNARR_PEERS").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/knarr-peers"));
+    let tree = named.or_else(home).unwrap_or_default();
+    if !tree.join("usr/bin").join(program).exists() {
+        lab.skip(format_args!("there is no tree of peers with {program}"));
+    }
+    tree
+}
+
+fn peer(lab: &Lab, words: &[&str]) -> Done {
+    let tree = tree(lab, words[0]);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "sh", "-euc", ENTER]).arg(tree).arg(&lab.directory).args(words);
+    finish(&mut command, &words.join(" "), b"")
+}
+
+fn pushed(lab: &Lab, program: &str) -> (Registry, Image, String) {
+    tree(lab, program);
+    lab.needs(registry::PROGRAM, "docker-registry");
+    let registry = Registry::start().expect("a registry");
+    let tars = vec![
+        LayerTar::new().dir("bin/", 0o755).file("bin/x", 0o755, "x".repeat(5000)).finish(),
+        LayerTar::new().file("two", 0o644, "two").finish(),
+    ];
+    let image = ImageMaker::new(json!({"Env": ["PATH=/bin"], "Cmd": ["x"]}), tars).make();
+    registry.push("fleet/one", "v1", &image).expect("pushed");
+    let name = format!("{}/fleet/one:v1", registry.address);
+    (registry, image, name)
+}
+
+fn has_digest(lab: &Lab, place: &str, digest: &str) {
+    let seen = lab.knarr(["image", "inspect", "--no-tags", place]).ok().json();
+    assert_eq!(seen["Digest"], digest, "{place}");
+}
+
+fn skopeo_reads_what_we_write(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "skopeo");
+    for (at, to) in ["oci:ours:v1", "oci-archive:ours.tar:v1", "dir:ours-dir", "docker-archive:ours-docker.tar:a/b:1"]
+        .into_iter()
+        .enumerate()
+    {
+        lab.knarr(["image", "copy", &format!("docker://{name}"), to]).ok();
+        let back = format!("docker://{}/skopeo/{at}:v1", registry.address);
+        peer(lab, &["skopeo", "copy", "--insecure-policy", "--dest-tls-verify=false", to, &back]).ok();
+        // Of a docker archive skopeo makes another manifest; the image in it is the same.
+        match to.starts_with("docker-archive") {
+            false => has_digest(lab, &back, &image.manifest.digest),
+            true => {
+                let raw = lab.knarr(["image", "inspect", "--raw", &back]).ok().json();
+                assert_eq!(raw["config"]["digest"], image.config.digest.as_str());
+            }
+        }
+    }
+}
+
+fn we_read_what_skopeo_writes(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "skopeo");
+    for (at, to) in ["oci:theirs:v1", "oci-archive:theirs.tar:v1", "dir:theirs-dir"].into_iter().enumerate() {
+        let from = format!("docker://{name}");
+        peer(lab, &["skopeo", "copy", "--insecure-policy", "--src-tls-verify=false", &from, to]).ok();
+        let back = format!("docker://{}/knarr/{at}:v1", registry.address);
+        lab.knarr(["image", "copy", to, &back]).ok();
+        has_digest(lab, &back, &image.manifest.digest);
+    }
+    let words = ["skopeo", "copy", "--insecure-policy", "oci:theirs:v1", "docker-archive:theirs-docker.tar:boat:1"];
+    peer(lab, &words).ok();
+    lab.knarr(["load", "-i", "theirs-docker.tar"]).ok().prints("Loaded image: boat:1\n");
+}
+
+fn crane_reads_what_we_write(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "crane");
+    lab.knarr(["image", "copy", &format!("docker://{name}"), "oci:ours:v1"]).ok();
+    peer(lab, &["crane", "push", "ours", &format!("{}/crane/one:v1", registry.address)]).ok();
+    has_digest(lab, &format!("docker://{}/crane/one:v1", registry.address), &image.manifest.digest);
+    let digest = peer(lab, &["crane", "digest", &format!("{}/crane/one:v1", registry.address)]).ok();
+    assert_eq!(digest.text(), image.manifest.digest);
+}
+
+fn we_read_what_crane_writes(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "crane");
+    peer(lab, &["crane", "pull", "--format=oci", &name, "theirs"]).ok();
+    let back = format!("docker://{}/knarr/crane:v1", registry.address);
+    lab.knarr(["image", "copy", "oci:theirs", &back]).ok();
+    has_digest(lab, &back, &image.manifest.digest);
+    peer(lab, &["crane", "pull", "--format=tarball", &name, "theirs.tar"]).ok();
+    lab.knarr(["load", "-i", "theirs.tar"]).ok();
+}
+
+fn podman_loads_what_we_save_and_pushes_what_it_loaded(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "podman");
+    let podman = ["podman", "--root", "/here/podman", "--runroot", "/here/podman-run", "--storage-driver", "vfs"];
+    let podman = |words: &[&str]| peer(lab, &[&podman[..], words].concat());
+    lab.knarr(["image", "copy", &format!("docker://{name}"), "docker-archive:ours.tar:boat:1"]).ok();
+    podman(&["load", "-q", "-i", "ours.tar"]).ok().shows("boat:1");
+    podman(&["pull", "-q", "oci-archive:/here/missing.tar"]).fails();
+    lab.knarr(["image", "copy", &format!("docker://{name}"), "oci-archive:ours-oci.tar:boat:2"]).ok();
+    let id = podman(&["pull", "-q", "oci-archive:/here/ours-oci.tar"]).ok();
+    assert_eq!(id.text(), &image.config.digest["sha256:".len()..]);
+    let there = format!("{}/podman/boat:1", registry.address);
+    podman(&["push", "-q", "--tls-verify=false", "--remove-signatures", "docker.io/library/boat:1", &there]).ok();
+    lab.knarr(["pull", "-q", &there]).ok();
+    podman(&["save", "-q", "--format", "oci-archive", "-o", "theirs.tar", "docker.io/library/boat:1"]).ok();
+    lab.knarr(["load", "-i", "theirs.tar"]).ok().shows("boat:1");
+}
+
+fn oras_reads_and_writes_layouts(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "oras");
+    lab.knarr(["image", "copy", &format!("docker://{name}"), "oci:ours:v1"]).ok();
+    let there = format!("{}/oras/one:v1", registry.address);
+    peer(lab, &["oras", "cp", "--from-oci-layout", "--to-plain-http", "ours:v1", &there]).ok();
+    has_digest(lab, &format!("docker://{there}"), &image.manifest.digest);
+    peer(lab, &["oras", "cp", "--from-plain-http", "--to-oci-layout", &there, "theirs:v1"]).ok();
+    let back = format!("docker://{}/knarr/oras:v1", registry.address);
+    lab.knarr(["image", "copy", "oci:theirs:v1", &back]).ok();
+    has_digest(lab, &back, &image.manifest.digest);
+    // An artifact with something that refers to it goes along.
+    std::fs::write(lab.path("note.txt"), "all well\n").expect("written");
+    let words = ["oras", "attach", "--plain-http", "--artifact-type", "example/note", &there, "note.txt:text/plain"];
+    peer(lab, &words).ok();
+    let copied = format!("docker://{}/copied/one:v1", registry.address);
+    lab.knarr(["image", "copy", "--referrers", &format!("docker://{there}"), &copied]).ok();
+    let words = ["oras", "discover", "--plain-http", copied.trim_start_matches("docker://")];
+    peer(lab, &words).ok().shows("example/note");
+}
+
+fn skopeo_knows_the_login_we_keep(lab: &Lab) {
+    let (registry, _, _) = pushed(lab, "skopeo");
+    let registry = registry.restart(registry::Access::Login).expect("restarted");
+    let (user, password) = registry::LOGIN;
+    lab.knarr_fed(["login", "-u", user, "--password-stdin", &registry.address], password.as_bytes()).ok();
+    let place = format!("docker://{}/fleet/one:v1", registry.address);
+    peer(lab, &["skopeo", "inspect", "--tls-verify=false", &place]).ok();
+    lab.knarr(["logout", &registry.address]).ok();
+    peer(lab, &["skopeo", "inspect", "--tls-verify=false", &place]).fails();
+}
+
+fn skopeo_takes_our_registry_for_one(lab: &Lab) {
+    let (_registry, image, name) = pushed(lab, "skopeo");
+    let (_process, address) = super::registries::ours(lab);
+    let (from, to) = (format!("docker://{name}"), format!("docker://{address}/theirs/one:v1"));
+    let words =
+        ["skopeo", "copy", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", &from, &to];
+    peer(lab, &words).ok();
+    has_digest(lab, &to, &image.manifest.digest);
+}
+
+fn chunked_layers_say_what_skopeos_say(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "skopeo");
+    let (from, ours) = (format!("docker://{name}"), format!("docker://{}/ours/chunked:v1", registry.address));
+    lab.knarr(["image", "copy", "--dest-compress-format", "zstd:chunked", &from, &ours]).ok();
+    let words =
+        ["skopeo", "copy", "--insecure-policy", "--src-tls-verify=false", "--dest-compress-format", "zstd:chunked"];
+    peer(lab, &[&words[..], &[&from, "oci:theirs:v1"]].concat()).ok();
+    let manifest = |place: &str| lab.knarr(["image", "inspect", "--raw", place]).ok().json();
+    let (own, other) = (manifest(&ours), manifest("oci:theirs:v1"));
+    assert_eq!(own["config"]["digest"], image.config.digest.as_str());
+    for at in 0..2 {
+        let names = |manifest: &serde_json::Value| {
+            let annotations = manifest["layers"][at]["annotations"].as_object().expect("annotations").clone();
+            annotations.keys().filter(|name| name.contains("zstd-chunked")).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(names(&own), names(&other));
+        assert_eq!(own["layers"][at]["mediaType"], other["layers"][at]["mediaType"]);
+    }
+    lab.knarr(["pull", "-q", ours.trim_start_matches("docker://")]).ok();
+    let podman = ["podman", "--root", "/here/podman", "--runroot", "/here/podman-run", "--storage-driver", "overlay"];
+    let id =
+        peer(lab, &[&podman[..], &["pull", "-q", "--tls-verify=false", ours.trim_start_matches("docker://")]].concat());
+    assert_eq!(id.ok().text(), &image.config.digest["sha256:".len()..]);
+}

@@ -1,0 +1,390 @@
+//! Pushing, copying, listing, deleting and syncing, with Debian's docker-registry and our own on the other side.
+
+use std::fs;
+use std::process::Command;
+
+use knarr_testkit::image::{self, Format};
+use knarr_testkit::lab::{Done, finish};
+use knarr_testkit::registry::{self, Access, Registry};
+use knarr_testkit::{Image, ImageMaker, Lab, LayerTar};
+use serde_json::{Value, json};
+
+cases!["registries":
+    a_pulled_image_is_pushed_with_its_digest,
+    a_push_sends_only_what_is_missing,
+    a_push_mounts_layers_of_other_repositories,
+    all_tags_are_pushed,
+    what_is_not_here_cannot_be_pushed,
+    login_is_kept_and_used_and_forgotten,
+    a_wrong_password_is_not_kept,
+    copies_keep_digests_through_every_transport,
+    an_index_is_copied_with_all_its_images,
+    an_index_gives_the_image_of_a_platform,
+    formats_are_converted_there_and_back,
+    layers_are_recompressed,
+    digests_are_preserved_or_it_fails,
+    a_copied_archive_loads_and_runs,
+    remote_images_are_inspected,
+    tags_are_listed,
+    a_manifest_has_its_digest,
+    our_registry_takes_pushes_deletes_and_syncs,
+    a_sync_from_yaml_takes_what_it_names,
+    a_mirror_is_asked_before_the_registry,
+    a_blocked_registry_is_refused,
+    a_policy_that_rejects_lets_nothing_in,
+    called_skopeo_it_is_skopeo,
+];
+
+fn image(text: &str) -> Image {
+    let tars = vec![
+        LayerTar::new().dir("a/", 0o755).file("a/one", 0o644, text.repeat(1000)).finish(),
+        LayerTar::new().file("a/two", 0o600, format!("two {text}")).finish(),
+    ];
+    ImageMaker::new(json!({"Env": ["PATH=/bin"], "Labels": {"ship": text}}), tars).make()
+}
+
+fn debians(lab: &Lab) -> Registry {
+    lab.needs(registry::PROGRAM, "docker-registry");
+    Registry::start().expect("a registry")
+}
+
+fn pushed(lab: &Lab, text: &str) -> (Registry, Image, String) {
+    let (registry, image) = (debians(lab), image(text));
+    registry.push("fleet/one", "v1", &image).expect("pushed");
+    let name = format!("{}/fleet/one:v1", registry.address);
+    (registry, image, name)
+}
+
+fn digest_at(lab: &Lab, place: &str) -> String {
+    let value = lab.knarr(["image", "inspect", "--no-tags", place]).ok().json();
+    value["Digest"].as_str().expect("a digest").to_owned()
+}
+
+fn a_pulled_image_is_pushed_with_its_digest(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "pushed");
+    lab.knarr(["pull", "-q", &name]).ok();
+    let other = format!("{}/fleet/two:v2", registry.address);
+    lab.knarr(["tag", &name, &other]).ok();
+    let done = lab.knarr(["push", &other]).ok();
+    let done = done.shows(&format!("The push refers to repository [{}/fleet/two]\n", registry.address));
+    done.shows(&format!("v2: digest: {} size: {}\n", image.manifest.digest, image.manifest.bytes.len()));
+    assert_eq!(digest_at(lab, &format!("docker://{other}")), image.manifest.digest);
+    lab.knarr(["push", "-q", &other]).ok().prints(&format!("{other}\n"));
+}
+
+fn a_push_sends_only_what_is_missing(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "there");
+    lab.knarr(["pull", "-q", &name]).ok();
+    let done = lab.knarr(["push", &name]).ok();
+    let short = |digest: &str| digest["sha256:".len()..][..12].to_owned();
+    done.shows(&format!("{}: Layer already exists\n", short(&image.layers[0].digest)));
+    drop(registry);
+}
+
+fn a_push_mounts_layers_of_other_repositories(lab: &Lab) {
+    let (registry, _, name) = pushed(lab, "mounted");
+    lab.knarr(["pull", "-q", &name]).ok();
+    let other = format!("{}/elsewhere/app:v1", registry.address);
+    lab.knarr(["tag", &name, &other]).ok();
+    lab.knarr(["push", &other]).ok().shows("Mounted from fleet/one\n");
+}
+
+fn all_tags_are_pushed(lab: &Lab) {
+    let registry = debians(lab);
+    lab.load("probe");
+    for tag in ["a", "b"] {
+        lab.knarr(["tag", "probe", &format!("{}/many:{tag}", registry.address)]).ok();
+    }
+    let name = format!("{}/many", registry.address);
+    lab.knarr(["push", "-a", &name]).ok().shows("a: digest: ").shows("b: digest: ");
+    assert_eq!(tags(lab, &format!("docker://{name}")), ["a", "b"]);
+}
+
+/// The tags of a repository, sorted: not every registry does that.
+fn tags(lab: &Lab, repository: &str) -> Vec<String> {
+    let listed = lab.knarr(["image", "list-tags", repository]).ok().json();
+    let mut tags: Vec<String> = serde_json::from_value(listed["Tags"].clone()).expect("a list of tags");
+    tags.sort();
+    tags
+}
+
+fn what_is_not_here_cannot_be_pushed(lab: &Lab) {
+    let done = lab.knarr(["push", "127.0.0.1:9/nothing:v1"]).exits(1);
+    done.says("An image does not exist locally with the tag: 127.0.0.1:9/nothing");
+}
+
+fn login_is_kept_and_used_and_forgotten(lab: &Lab) {
+    let (registry, _, _) = pushed(lab, "login");
+    let registry = registry.restart(Access::Login).expect("restarted");
+    let address = registry.address.clone();
+    let place = format!("docker://{address}/fleet/one:v1");
+    lab.knarr(["image", "inspect", &place]).fails();
+    let (user, password) = registry::LOGIN;
+    let words = ["login", "-u", user, "--password-stdin", &address];
+    lab.knarr_fed(words, format!("{password}\n").as_bytes()).ok().prints("Login Succeeded\n");
+    lab.knarr(["login", "--get-login", &address]).ok().prints(&format!("{user}\n"));
+    lab.knarr(["image", "inspect", &place]).ok();
+    let file: Value = serde_json::from_slice(&fs::read(lab.path("home/.docker/config.json")).expect("kept")).unwrap();
+    assert!(file["auths"][&address]["auth"].is_string(), "{file}");
+    lab.knarr(["logout", &address]).ok().prints(&format!("Removed login credentials for {address}\n"));
+    lab.knarr(["image", "inspect", &place]).fails();
+    lab.knarr(["image", "inspect", "--creds", &format!("{user}:{password}"), &place]).ok();
+}
+
+fn a_wrong_password_is_not_kept(lab: &Lab) {
+    let registry = debians(lab).restart(Access::Login).expect("restarted");
+    lab.knarr_fed(["login", "-u", "ship", "--password-stdin", &registry.address], b"wrong").exits(1);
+    assert!(!lab.path("home/.docker/config.json").exists());
+}
+
+fn copies_keep_digests_through_every_transport(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "round");
+    let mut from = format!("docker://{name}");
+    for (at, to) in ["oci:layout:v1", "oci-archive:archive.tar:v1", "dir:plain", "docker-archive:saved.tar:round:1"]
+        .into_iter()
+        .enumerate()
+    {
+        lab.knarr(["image", "copy", &from, to]).ok().shows("Writing manifest to image destination\n");
+        let back = format!("docker://{}/back/{at}:v1", registry.address);
+        lab.knarr(["image", "copy", "-q", to, &back]).ok().prints("");
+        assert_eq!(digest_at(lab, &back), image.manifest.digest, "{to}");
+        from = back;
+    }
+    lab.knarr(["image", "copy", &from, "local:kept:1"]).ok();
+    let back = format!("docker://{}/back/local:v1", registry.address);
+    lab.knarr(["image", "copy", "--digestfile", "digest", "local:kept:1", &back]).ok();
+    assert_eq!(fs::read_to_string(lab.path("digest")).expect("written"), image.manifest.digest);
+}
+
+fn an_index_is_copied_with_all_its_images(lab: &Lab) {
+    let (registry, index) = many(lab);
+    let from = format!("docker://{}/fleet/many:all", registry.address);
+    lab.knarr(["image", "copy", "--all", &from, "oci:layout:all"]).ok();
+    let back = format!("docker://{}/back/many:all", registry.address);
+    lab.knarr(["image", "copy", "--all", "oci:layout:all", &back]).ok();
+    assert_eq!(digest_at(lab, &back), index);
+    lab.knarr(["image", "copy", "--all", &from, "docker-archive:no.tar:x:1"]).fails().says("no room");
+    assert!(!lab.path("no.tar").exists());
+}
+
+/// An index of two architectures, and its digest.
+fn many(lab: &Lab) -> (Registry, String) {
+    let registry = debians(lab);
+    let (ours, other) = (
+        image("ours"),
+        ImageMaker {
+            architecture: "s390x".to_owned(),
+            ..ImageMaker::new(json!({}), vec![LayerTar::new().file("s390x", 0o644, "x").finish()])
+        }
+        .make(),
+    );
+    for image in [&ours, &other] {
+        registry.push("fleet/many", &image.config.hex()[..12], image).expect("pushed");
+    }
+    let index = image::index(Format::Oci, &[("s390x", &other), (image::architecture(), &ours)]);
+    registry.push_manifest("fleet/many", "all", &index).expect("pushed");
+    (registry, index.digest)
+}
+
+fn an_index_gives_the_image_of_a_platform(lab: &Lab) {
+    let (registry, _) = many(lab);
+    let from = format!("docker://{}/fleet/many:all", registry.address);
+    lab.knarr(["image", "copy", "--override-arch", "s390x", &from, "oci:one:x"]).ok();
+    let config = lab.knarr(["image", "inspect", "--config", "oci:one:x"]).ok().json();
+    assert_eq!(config["architecture"], "s390x");
+    let formatted = ["image", "inspect", "--override-arch", "s390x", "--format", "{{.Architecture}}", &from];
+    lab.knarr(formatted).ok().prints("s390x\n");
+}
+
+fn formats_are_converted_there_and_back(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "formats");
+    let docker = format!("docker://{}/docker:v1", registry.address);
+    lab.knarr(["image", "copy", "--format", "v2s2", &format!("docker://{name}"), &docker]).ok();
+    let raw = lab.knarr(["image", "inspect", "--raw", &docker]).ok().json();
+    assert_eq!(raw["mediaType"], "application/vnd.docker.distribution.manifest.v2+json");
+    assert_eq!(raw["config"]["digest"], image.config.digest.as_str());
+    lab.knarr(["image", "copy", &docker, "oci:converted:v1"]).ok();
+    let raw = lab.knarr(["image", "inspect", "--raw", "oci:converted:v1"]).ok().json();
+    assert_eq!(raw["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    assert_eq!(raw["layers"][0]["digest"], image.layers[0].digest.as_str());
+    lab.knarr(["image", "copy", "--preserve-digests", &docker, "oci:kept:v1"]).ok();
+    let raw = lab.knarr(["image", "inspect", "--raw", "oci:kept:v1"]).ok().json();
+    assert_eq!(raw["mediaType"], "application/vnd.docker.distribution.manifest.v2+json");
+}
+
+fn layers_are_recompressed(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "recompressed");
+    let zstd = format!("docker://{}/zstd:v1", registry.address);
+    lab.knarr(["image", "copy", "--dest-compress-format", "zstd", &format!("docker://{name}"), &zstd]).ok();
+    let raw = lab.knarr(["image", "inspect", "--raw", &zstd]).ok().json();
+    assert_eq!(raw["layers"][0]["mediaType"], "application/vnd.oci.image.layer.v1.tar+zstd");
+    assert_eq!(raw["config"]["digest"], image.config.digest.as_str());
+    let plain = zstd.strip_prefix("docker://").expect("its transport");
+    lab.knarr(["pull", "-q", plain]).ok();
+    lab.knarr(["image", "copy", "--dest-decompress", &zstd, "dir:plain"]).ok();
+    let hex = &image.diff_ids[0]["sha256:".len()..];
+    assert!(lab.path("plain").join(hex).exists(), "the plain layer has its diff id's name");
+}
+
+fn digests_are_preserved_or_it_fails(lab: &Lab) {
+    let (_registry, _, name) = pushed(lab, "preserved");
+    let from = format!("docker://{name}");
+    let words = ["image", "copy", "--preserve-digests", "--format", "v2s2", &from, "dir:x"];
+    lab.knarr(words).fails().says("preserve digests");
+    let words = ["image", "copy", "--preserve-digests", "--dest-compress-format", "zstd", &from, "dir:y"];
+    lab.knarr(words).fails().says("preserve digests");
+}
+
+fn a_copied_archive_loads_and_runs(lab: &Lab) {
+    lab.load("probe");
+    for (to, name) in [("docker-archive:a.tar:boat:1", "a.tar"), ("oci-archive:b.tar:boat:1", "b.tar")] {
+        lab.knarr(["image", "copy", "local:probe", to]).ok();
+        lab.knarr(["rmi", "-f", "boat:1"]);
+        lab.knarr(["load", "-i", name]).ok().shows("Loaded image: boat:1\n");
+        lab.knarr(["run", "--rm", "boat:1", "probe", "exit", "3"]).exits(3);
+    }
+}
+
+fn remote_images_are_inspected(lab: &Lab) {
+    let (_registry, image, name) = pushed(lab, "inspected");
+    let place = format!("docker://{name}");
+    let seen = lab.knarr(["image", "inspect", &place]).ok().json();
+    assert_eq!(seen["Name"], name.trim_end_matches(":v1"));
+    assert_eq!(seen["Digest"], image.manifest.digest.as_str());
+    assert_eq!((&seen["RepoTags"], &seen["Labels"]["ship"]), (&json!(["v1"]), &json!("inspected")));
+    assert_eq!(seen["LayersData"][1]["Digest"], image.layers[1].digest.as_str());
+    let raw = lab.knarr(["image", "inspect", "--raw", &place]).ok();
+    assert_eq!(raw.stdout.as_bytes(), image.manifest.bytes);
+    let raw = lab.knarr(["image", "inspect", "--raw", "--config", &place]).ok();
+    assert_eq!(raw.stdout.as_bytes(), image.config.bytes);
+    lab.knarr(["image", "inspect", &place.replace(":v1", ":v9")]).exits(2).says("manifest unknown");
+}
+
+fn tags_are_listed(lab: &Lab) {
+    let (registry, image, _) = pushed(lab, "listed");
+    registry.push("fleet/one", "v2", &image).expect("pushed");
+    let repository = format!("docker://{}/fleet/one", registry.address);
+    assert_eq!(tags(lab, &repository), ["v1", "v2"]);
+    lab.knarr(["image", "list-tags", &format!("{repository}:v1")]).fails().says("No tag or digest allowed");
+}
+
+fn a_manifest_has_its_digest(lab: &Lab) {
+    let image = image("digest");
+    fs::write(lab.path("manifest.json"), &image.manifest.bytes).expect("written");
+    let done = lab.knarr(["image", "manifest-digest", "manifest.json"]).ok();
+    done.prints(&format!("{}\n", image.manifest.digest));
+}
+
+/// Our own registry, on a port of its own.
+pub fn ours(lab: &Lab) -> (knarr_testkit::process::Guarded, String) {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let address = port.to_string();
+    let mut command = Command::new(lab.kit.join("knarr"));
+    command.args(["registry", "serve", "--root"]).arg(lab.path("registry")).args(["--listen", &address]);
+    command.stdout(fs::File::create(lab.path("registry.log")).expect("a log"));
+    command.stderr(fs::File::create(lab.path("registry.err")).expect("a log"));
+    let process = knarr_testkit::process::Guarded::spawn(&mut command).expect("our registry");
+    knarr_testkit::wait::until("our registry listens", || std::net::TcpStream::connect(&address).ok());
+    (process, address)
+}
+
+fn our_registry_takes_pushes_deletes_and_syncs(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "ours");
+    registry.push("fleet/one", "v2", &image).expect("pushed");
+    let (_process, address) = ours(lab);
+    let source = name.trim_end_matches(":v1");
+    lab.knarr(["image", "sync", "--src", "docker", "--dest", "docker", source, &format!("{address}/copies")])
+        .ok()
+        .says("Synced 2 images from 1 sources");
+    let repository = format!("docker://{address}/copies/one");
+    assert_eq!(digest_at(lab, &format!("{repository}:v2")), image.manifest.digest);
+    // A tag the source does not have goes, the others stay.
+    lab.knarr(["image", "copy", &format!("docker://{name}"), &format!("{repository}:stale")]).ok();
+    let sync =
+        ["image", "sync", "--delete", "--src", "docker", "--dest", "docker", source, &format!("{address}/copies")];
+    lab.knarr(sync).ok().says("Deleting");
+    assert_eq!(tags(lab, &repository), ["v1", "v2"]);
+    lab.knarr(["image", "delete", &format!("{repository}:v1")]).ok().prints("");
+    lab.knarr(["image", "inspect", &format!("{repository}:v1")]).exits(2);
+}
+
+fn a_sync_from_yaml_takes_what_it_names(lab: &Lab) {
+    let registry = debians(lab);
+    let image = image("yaml");
+    for tag in ["1.0", "1.5", "2.0", "latest"] {
+        registry.push("app", tag, &image).expect("pushed");
+    }
+    let address = &registry.address;
+    let file = format!(
+        "\"{address}\":\n  tls-verify: false\n  images:\n    app: [latest]\n  images-by-semver:\n    app: \"<2\"\n"
+    );
+    fs::write(lab.path("sync.yml"), file).expect("written");
+    let words = ["image", "sync", "--src", "yaml", "--dest", "dir", "--scoped", "sync.yml", "mirror"];
+    lab.knarr(words.iter().chain(&["--dry-run"])).ok().says("Would have copied").says("Would have synced 3 images");
+    assert!(!lab.path("mirror").exists());
+    lab.knarr(words).ok().says("Synced 3 images from 2 sources");
+    let there = |tag: &str| lab.path(&format!("mirror/{address}/app:{tag}/manifest.json")).exists();
+    assert!(there("latest") && there("1.0") && there("1.5") && !there("2.0"));
+    lab.knarr(words).fails().says("Refusing to overwrite destination directory");
+}
+
+fn a_mirror_is_asked_before_the_registry(lab: &Lab) {
+    let (registry, image, _) = pushed(lab, "mirror");
+    let conf = format!(
+        "[[registry]]\nprefix = \"registry.example\"\nlocation = \"127.0.0.1:9\"\n[[registry.mirror]]\nlocation = \"{}\"\n",
+        registry.address
+    );
+    let dir = lab.path("home/.config/containers");
+    fs::create_dir_all(&dir).expect("made");
+    fs::write(dir.join("registries.conf"), conf).expect("written");
+    lab.knarr(["pull", "-q", "registry.example/fleet/one:v1"]).ok().prints("registry.example/fleet/one:v1\n");
+    let seen = lab.knarr(["image", "inspect", "--no-tags", "docker://registry.example/fleet/one:v1"]).ok().json();
+    assert_eq!(seen["Digest"], image.manifest.digest.as_str());
+}
+
+fn a_blocked_registry_is_refused(lab: &Lab) {
+    let dir = lab.path("home/.config/containers");
+    fs::create_dir_all(&dir).expect("made");
+    fs::write(dir.join("registries.conf"), "[[registry]]\nlocation = \"bad.example\"\nblocked = true\n")
+        .expect("written");
+    lab.knarr(["pull", "bad.example/x"]).fails().says("registry bad.example is blocked by configuration");
+    fs::write(dir.join("registries.conf"), "[[registry]]\nlocation = 3\n").expect("written");
+    lab.knarr(["pull", "bad.example/x"]).fails().says("registries.conf");
+}
+
+fn a_policy_that_rejects_lets_nothing_in(lab: &Lab) {
+    let (registry, _, name) = pushed(lab, "policy");
+    let dir = lab.path("home/.config/containers");
+    fs::create_dir_all(&dir).expect("made");
+    let policy = json!({"default": [{"type": "reject"}],
+        "transports": {"docker": {format!("{}/good", registry.address): [{"type": "insecureAcceptAnything"}]}}});
+    fs::write(dir.join("policy.json"), policy.to_string()).expect("written");
+    lab.knarr(["pull", &name]).fails().says("is rejected by policy");
+    lab.knarr(["images", "-q"]).ok().prints("");
+    lab.knarr(["image", "copy", &format!("docker://{name}"), "dir:x"]).fails().says("rejected");
+    lab.knarr(["image", "copy", "--insecure-policy", &format!("docker://{name}"), "dir:y"]).ok();
+    let good = format!("docker://{}/good/one:v1", registry.address);
+    lab.knarr(["image", "copy", "--insecure-policy", "dir:y", &good]).ok();
+    lab.knarr(["pull", "-q", good.trim_start_matches("docker://")]).ok();
+}
+
+fn called_skopeo_it_is_skopeo(lab: &Lab) {
+    let (_registry, image, name) = pushed(lab, "skopeo");
+    let place = format!("docker://{name}");
+    skopeo(lab, &["--version"]).ok().shows("skopeo version");
+    let seen = skopeo(lab, &["inspect", &place]).ok().json();
+    assert_eq!(seen["Digest"], image.manifest.digest.as_str());
+    let done = skopeo(lab, &["--insecure-policy", "copy", &place, "dir:copied"]).ok();
+    done.shows("Getting image source signatures\n").shows("Writing manifest to image destination\n");
+    skopeo(lab, &["inspect", &place.replace(":v1", ":v9")]).exits(2).says("level=fatal msg=").says("manifest unknown");
+    skopeo(lab, &["fly"]).exits(1).says("Unrecognized command `skopeo fly`");
+    skopeo(lab, &["standalone-sign"]).exits(1).says("OpenPGP");
+}
+
+fn skopeo(lab: &Lab, words: &[&str]) -> Done {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new(lab.kit.join("knarr"));
+    command.arg0("skopeo").args(words).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", lab.path("home"));
+    command.current_dir(&lab.directory);
+    finish(&mut command, &format!("skopeo {}", words.join(" ")), b"")
+}
