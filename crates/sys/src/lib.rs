@@ -11,6 +11,7 @@ pub mod capabilities;
 pub mod clone3;
 pub mod close_range;
 pub mod credentials;
+pub mod entry;
 pub mod error;
 pub mod execve;
 pub mod fs;

@@ -68,7 +68,8 @@ fn check_file(package: &str, place: &str, text: &str) -> Vec<Complaint> {
         complaints.push(Complaint::new(place, "a module opens with its purpose (//!)"));
     }
     let applet = APPLET_SIGNS.iter().any(|sign| text.contains(sign));
-    let worldly = applet || WORLDLY.contains(&package) || WORLDLY_FILES.contains(&place) || is_test(place);
+    let outside = is_test(place) || is_build_script(place);
+    let worldly = applet || WORLDLY.contains(&package) || WORLDLY_FILES.contains(&place) || outside;
     if is_test(place) && package != UNSAFE_HOME && text.contains(concat!("uns", "afe {")) {
         complaints.push(Complaint::new(place, format!("unsafe code belongs to {UNSAFE_HOME} only, also in tests")));
     }
@@ -91,6 +92,11 @@ fn check_file(package: &str, place: &str, text: &str) -> Vec<Complaint> {
 fn is_test(place: &str) -> bool {
     let directories = ["/tests/", "/examples/", "/benches/", "/fuzz/"];
     place.ends_with("/tests.rs") || directories.iter().any(|directory| place.contains(directory))
+}
+
+/// A build script talks to cargo: by its environment, and by what it prints.
+fn is_build_script(place: &str) -> bool {
+    place.ends_with("/build.rs")
 }
 
 /// Numbered lines of code: no comments, and nothing after the tests begin (they stand at the end of a file).
