@@ -16,6 +16,12 @@ use crate::{
 /// the two orders, and which one depends on what stands there now: so what is refused is tried again after the rest, for as long
 /// as that helps.
 pub(crate) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), Error> {
+    limits(cgroup, resources)?;
+    devices(cgroup, resources)
+}
+
+/// All but the device list.
+pub(crate) fn limits(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), Error> {
     let mut left = plan(resources, &homes(cgroup))?;
     loop {
         let before = left.len();
@@ -28,11 +34,15 @@ pub(crate) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), E
             }
         });
         match failed {
-            None => break,
+            None => return Ok(()),
             Some(error) if left.len() == before || !depends_on_order(&error) => return Err(error),
             Some(_) => {}
         }
     }
+}
+
+/// The device list.
+pub(crate) fn devices(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), Error> {
     match resources.devices() {
         Some(list) => allow_devices(cgroup, &devices::rules(list)?),
         None => Ok(()),

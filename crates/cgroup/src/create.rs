@@ -53,7 +53,10 @@ pub(crate) fn create(
             Err(error) => return Err(error),
         }
     }
-    apply::apply(&cgroup, resources)?;
+    apply::limits(&cgroup, resources)?;
+    if !options.devices_later {
+        apply::devices(&cgroup, resources)?;
+    }
     made.keep();
     Ok(cgroup)
 }

@@ -39,6 +39,8 @@ pub struct CreateOptions {
     pub rootless: bool,
     /// The group may hold processes already.
     pub occupied: bool,
+    /// Leave the device list to [`Cgroup::allow_devices`]: half a millisecond in which the container's first process can work.
+    pub devices_later: bool,
 }
 
 /// A cgroup's directory in one hierarchy.
@@ -132,6 +134,11 @@ impl Cgroup {
             unit.update(resources)?;
         }
         crate::apply::apply(self, resources)
+    }
+
+    /// Applies the device list alone.
+    pub fn allow_devices(&self, resources: &LinuxResources) -> Result<(), Error> {
+        crate::apply::devices(self, resources)
     }
 
     /// Gives the cgroup to the user of a container with its own cgroup namespace, as far as the kernel means it to be given away

@@ -75,13 +75,13 @@ impl Layout {
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
         for mount in mounts.iter().filter(|mount| mount.is_cgroup() && !hidden(mount, &mounts)) {
             let Some(member) = members.iter().find(|member| mount.carries(member)) else { continue };
-            let own = below(&mount.root, &member.path);
+            let own = below(&unescape(mount.root), &member.path);
             let version = if member.controllers.is_empty() { Version::V2 } else { Version::V1 };
             let controllers = member.controllers.clone();
             if hierarchies.iter().any(|known| known.version == version && known.controllers == controllers) {
                 continue;
             }
-            hierarchies.push(Hierarchy { version, controllers, mount_point: mount.mount_point.clone(), own });
+            hierarchies.push(Hierarchy { version, controllers, mount_point: unescape(mount.mount_point), own });
         }
         Layout { hierarchies }
     }
@@ -125,27 +125,29 @@ impl Member {
 
 /// A line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)):
 /// `36 35 98:0 /root /mount/point rw,noatime shared:1 - cgroup cgroup rw,memory`.
-struct Mount {
+///
+/// Nothing is copied: a machine with hundreds of mounts has a few that matter.
+struct Mount<'t> {
     id: u64,
     parent: u64,
-    root: PathBuf,
-    mount_point: PathBuf,
-    fstype: Vec<u8>,
+    /// As it is written, with escapes; so is the mount point.
+    root: &'t [u8],
+    mount_point: &'t [u8],
+    fstype: &'t [u8],
     /// Options of the file system, among them the controllers of version 1.
-    options: Vec<Vec<u8>>,
+    options: &'t [u8],
 }
 
-impl Mount {
-    fn parse(line: &[u8]) -> Option<Mount> {
+impl<'t> Mount<'t> {
+    fn parse(line: &'t [u8]) -> Option<Mount<'t>> {
         let mut fields = line.split(|b| *b == b' ');
         let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
         let (id, parent) = (number()?, number()?);
         let _device = fields.next()?;
-        let (root, mount_point) = (unescape(fields.next()?), unescape(fields.next()?));
+        let (root, mount_point) = (fields.next()?, fields.next()?);
         let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
         let (fstype, _source, options) = (fields.next()?, fields.next()?, fields.next()?);
-        let options = options.split(|b| *b == b',').map(<[u8]>::to_vec).collect();
-        Some(Mount { id, parent, root, mount_point, fstype: fstype.to_vec(), options })
+        Some(Mount { id, parent, root, mount_point, fstype, options })
     }
 
     fn is_cgroup(&self) -> bool {
@@ -153,7 +155,7 @@ impl Mount {
     }
 
     fn carries(&self, member: &Member) -> bool {
-        let has = |name: &String| self.options.iter().any(|option| option == name.as_bytes());
+        let has = |name: &String| self.options.split(|b| *b == b',').any(|option| option == name.as_bytes());
         match self.fstype == b"cgroup2" {
             true => member.controllers.is_empty(),
             false => !member.controllers.is_empty() && member.controllers.iter().all(has),
@@ -162,7 +164,9 @@ impl Mount {
 }
 
 /// Whether another mount lies over this one: on its own root, or on a directory above that it does not itself stand on.
-fn hidden(mount: &Mount, mounts: &[Mount]) -> bool {
+fn hidden(mount: &Mount<'_>, mounts: &[Mount<'_>]) -> bool {
+    // Escapes stand for single characters that are no slash, so paths compare as they are written.
+    let own = Path::new(OsStr::from_bytes(mount.mount_point));
     let above = ancestors(mount, mounts);
     mounts.iter().any(|other| {
         let stacked = other.parent == mount.id && other.mount_point == mount.mount_point;
@@ -170,13 +174,13 @@ fn hidden(mount: &Mount, mounts: &[Mount]) -> bool {
             && !above.contains(&other.id)
             && other.id != mount.id
             && mount.mount_point != other.mount_point
-            && mount.mount_point.starts_with(&other.mount_point);
+            && own.starts_with(Path::new(OsStr::from_bytes(other.mount_point)));
         other.id != mount.id && (stacked || over_an_ancestor)
     })
 }
 
 /// The ids of the mounts that `mount` stands on. Bounded by the table's length: a table that lies cannot make a loop.
-fn ancestors(mount: &Mount, mounts: &[Mount]) -> Vec<u64> {
+fn ancestors(mount: &Mount<'_>, mounts: &[Mount<'_>]) -> Vec<u64> {
     let mut ids = Vec::new();
     let mut id = mount.parent;
     while ids.len() < mounts.len()

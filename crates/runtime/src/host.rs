@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use knarr_cgroup::{Layout, Version};
+use knarr_cgroup::{Hierarchy, Layout, Version};
 use knarr_sys::{capabilities, credentials, uts};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,19 @@ pub struct HostCgroups {
     pub mount_point: PathBuf,
     /// Our own group, relative to that.
     pub own: PathBuf,
+}
+
+impl HostCgroups {
+    /// All of them as the cgroup crate has them.
+    pub(crate) fn layout(hierarchies: &[HostCgroups]) -> Layout {
+        let hierarchy = |h: &HostCgroups| Hierarchy {
+            version: if h.version2 { Version::V2 } else { Version::V1 },
+            controllers: h.controllers.clone(),
+            mount_point: h.mount_point.clone(),
+            own: h.own.clone(),
+        };
+        Layout { hierarchies: hierarchies.iter().map(hierarchy).collect() }
+    }
 }
 
 /// What the planner must know; golden tests write it by hand.

@@ -18,7 +18,8 @@ mod verify;
 
 pub use applet::applet;
 pub use apply::{
-    Created, ExecTarget, Running, State, Status, Stdio, create, exec, exec_plan, exec_planned, run_hooks, start_at,
+    Created, ExecTarget, Running, State, Status, Stdio, create, create_meanwhile, exec, exec_plan, exec_planned,
+    run_hooks, start_at,
 };
 pub use error::Error;
 pub use host::{Host, HostCgroups};

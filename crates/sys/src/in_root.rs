@@ -91,6 +91,13 @@ impl InRoot {
         InRoot::parse(OsStr::from_bytes(&joined))
     }
 
+    /// Whether `path` is a name in this directory itself.
+    pub fn holds(&self, path: &InRoot) -> bool {
+        let parent =
+            path.as_bytes().iter().rposition(|&b| b == b'/').map_or(&b"."[..], |slash| &path.as_bytes()[..slash]);
+        parent == self.as_bytes()
+    }
+
     /// The directory and the name in it; `None` where there is no name (the root itself, or a path ending in `..`).
     pub fn split_last(&self) -> Option<(InRoot, &OsStr)> {
         let bytes = self.as_bytes();
@@ -165,6 +172,14 @@ mod tests {
         assert_eq!(split("c"), Some((".".into(), "c".into())));
         assert_eq!(split("a/.."), None);
         assert_eq!(split("/"), None);
+    }
+
+    #[test]
+    fn a_directory_holds_the_names_in_it_alone() {
+        let holds =
+            |directory: &str, path: &str| InRoot::parse(directory).unwrap().holds(&InRoot::parse(path).unwrap());
+        assert!(holds("dev", "/dev/null") && holds("/", "null"));
+        assert!(!holds("dev", "/dev/mapper/control") && !holds("dev", "device") && !holds("/", "dev/null"));
     }
 
     #[test]

@@ -58,9 +58,18 @@ impl Root {
     /// root unless `O_NOFOLLOW` is given. Devices and fifos are opened too: check the type of an `O_PATH` handle first
     /// where that could do harm.
     pub fn open_file(&self, path: &InRoot, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
-        self.resolver
-            .open(self.fd.as_fd(), path.as_c_str(), flags, mode)
-            .call(|| format!("openat2({}, {path:?}, {}|RESOLVE_IN_ROOT)", Fd(self), words(flags)))
+        let opened = self.resolver.open(self.fd.as_fd(), path.as_c_str(), flags, mode);
+        opened.map_err(|errno| self.failed(path, flags, errno))
+    }
+
+    fn failed(&self, path: &InRoot, flags: OFlags, errno: Errno) -> Error {
+        Error::new(format!("openat2({}, {path:?}, {}|RESOLVE_IN_ROOT)", Fd(self), words(flags)), errno)
+    }
+
+    /// The same where a failure is no surprise: the number alone, without looking up where the root is in order to tell it.
+    /// Allocates nothing where the kernel resolves.
+    pub fn try_open(&self, path: &InRoot, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+        self.resolver.open(self.fd.as_fd(), path.as_c_str(), flags, Mode::empty())
     }
 
     /// An `O_PATH` handle; links are followed inside the root.
@@ -104,17 +113,17 @@ impl Root {
         let mut present = path.clone();
         let mut missing = 0;
         loop {
-            let opened = self.open_file(&present, OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
-            match (opened, present.split_last()) {
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            match (self.try_open(&present, flags), present.split_last()) {
                 (Ok(fd), _) => {
                     let names: Vec<&[u8]> = path.components().collect();
                     return Ok((fd, names[names.len() - missing..].to_vec()));
                 }
-                (Err(error), Some((parent, _))) if error.errno == Errno::NOENT => {
+                (Err(Errno::NOENT), Some((parent, _))) => {
                     present = parent;
                     missing += 1;
                 }
-                (Err(error), _) => return Err(error),
+                (Err(errno), _) => return Err(self.failed(&present, flags, errno)),
             }
         }
     }

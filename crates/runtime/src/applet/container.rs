@@ -63,6 +63,13 @@ pub(crate) struct Record {
     pub annotations: HashMap<String, String>,
     /// How it was made; has the id and the bundle.
     pub options: CreateOptions,
+    /// The document has poststop hooks: only then it is read again at the end. Records without it may have some.
+    #[serde(default = "maybe")]
+    pub poststop: bool,
+}
+
+fn maybe() -> bool {
+    true
 }
 
 /// Where a container is in its life.
@@ -118,9 +125,20 @@ impl Container {
 
     /// Writes `state.json`: whoever reads it meanwhile sees the old one or the new one.
     pub(crate) fn save(&self) -> Result<(), Failure> {
-        let (path, new) = (self.directory.join("state.json"), self.directory.join(".state.json"));
+        self.prepare()?;
+        self.publish()
+    }
+
+    /// Writes what will be `state.json` beside it.
+    pub(crate) fn prepare(&self) -> Result<(), Failure> {
+        let new = self.directory.join(".state.json");
         let text = serde_json::to_vec(&self.record).expect("a record has string keys only");
-        fs::write(&new, text).at("write", &new)?;
+        fs::write(&new, text).at("write", &new)
+    }
+
+    /// Puts it in its place: whoever reads it meanwhile sees all of it or nothing.
+    pub(crate) fn publish(&self) -> Result<(), Failure> {
+        let (path, new) = (self.directory.join("state.json"), self.directory.join(".state.json"));
         fs::rename(&new, &path).at("write", &path)
     }
 
@@ -180,6 +198,11 @@ pub(crate) fn record(spec: &Spec, options: &CreateOptions, rootfs: PathBuf, crea
         own_processes: kinds.is_some_and(|kinds| kinds.iter().any(own)),
         annotations: spec.annotations().clone().unwrap_or_default(),
         options: options.clone(),
+        poststop: spec
+            .hooks()
+            .as_ref()
+            .and_then(|hooks| hooks.poststop().as_ref())
+            .is_some_and(|hooks| !hooks.is_empty()),
     }
 }
 

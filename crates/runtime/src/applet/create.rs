@@ -13,7 +13,7 @@ use super::{
     attend::{Attendant, last_words},
     commands::{Context, Done, Globals, Manager},
     console::hand_over,
-    container::{Container, make_directory, read_spec, record, short, ticks_if_alive},
+    container::{Container, Record, make_directory, read_spec, record, short, ticks_if_alive},
     delete,
     failure::{At, Failure},
     log,
@@ -160,10 +160,19 @@ impl Make {
         }
         plan.details.iter().for_each(|detail| log::debug(context.globals, || detail.clone()));
         tell(context.globals, &plan);
-        let mut created = crate::create(&plan, Stdio::default())?;
+        let mut container = Container { directory: self.directory.clone(), record: self.record() };
+        let mut written = Ok(());
+        let created = crate::create_meanwhile(&plan, Stdio::default(), &mut |pid, cgroup| {
+            container.record.pid = pid;
+            container.record.pid_start_ticks = ticks_if_alive(pid).unwrap_or(0);
+            container.record.cgroup = cgroup.cloned();
+            let config = self.directory.join("config.json");
+            written = fs::write(&config, &self.bytes).at("write", &config).and_then(|()| container.prepare());
+        });
+        let mut created = created?;
         log::debug(context.globals, || format!("child process in init() waits for its start: {}", created.pid()));
-        match self.hand_out(context, &mut created) {
-            Ok(container) => Ok((container, created)),
+        match written.and_then(|()| self.hand_out(context, &mut container, &mut created)) {
+            Ok(()) => Ok((container, created)),
             Err(failure) => {
                 created.abandon();
                 Err(failure)
@@ -171,20 +180,21 @@ impl Make {
         }
     }
 
-    fn hand_out(&self, context: &Context<'_>, created: &mut Created) -> Result<Container, Failure> {
+    fn record(&self) -> Record {
+        let RootSource::Directory(root) = &self.options.root else { unreachable!("set from the document above") };
+        record(&self.spec, &self.options, self.options.bundle.join(root), time::now())
+    }
+
+    /// From here on other commands see the container.
+    fn hand_out(&self, context: &Context<'_>, container: &mut Container, created: &mut Created) -> Result<(), Failure> {
         for note in created.notes() {
             log::warning(context.globals, note);
         }
-        let RootSource::Directory(root) = &self.options.root else { unreachable!("set from the document above") };
-        let mut record = record(&self.spec, &self.options, self.options.bundle.join(root), time::now());
-        record.pid = created.pid();
-        record.pid_start_ticks = ticks_if_alive(created.pid()).unwrap_or(0);
-        record.cgroup = created.cgroup().cloned();
-        record.rdt = created.rdt().cloned();
-        let config = self.directory.join("config.json");
-        fs::write(&config, &self.bytes).at("write", &config)?;
-        let container = Container { directory: self.directory.clone(), record };
-        container.save()?;
+        if let Some(rdt) = created.rdt() {
+            container.record.rdt = Some(rdt.clone());
+            container.prepare()?;
+        }
+        container.publish()?;
         if let Some(socket) = context.given.value("console-socket")
             && let Some(master) = created.take_console()
         {
@@ -198,7 +208,7 @@ impl Make {
         if let Some(path) = context.given.value("pid-file") {
             write_pid(&context.path(path), created.pid())?;
         }
-        Ok(container)
+        Ok(())
     }
 }
 

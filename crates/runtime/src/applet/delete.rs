@@ -65,7 +65,8 @@ fn nothing_there(context: &Context<'_>, id: String, force: bool) -> Result<Done,
 /// (runtime.md, Lifecycle 13).
 pub(crate) fn destroy(globals: &Globals, container: &Container) -> Result<(), Failure> {
     // What a hook is does not depend on the machine.
-    let hooks = container.spec().map(|spec| poststop(&spec, &Host::default(), &container.record.options));
+    let hooks = || container.spec().map(|spec| poststop(&spec, &Host::default(), &container.record.options));
+    let hooks = if container.record.poststop { hooks().unwrap_or_default() } else { Vec::new() };
     let cgroup = container.record.cgroup.clone().map_or(Ok(()), |cgroup| {
         if !container.record.own_processes {
             // They outlived the init.
@@ -74,7 +75,7 @@ pub(crate) fn destroy(globals: &Globals, container: &Container) -> Result<(), Fa
         cgroup.remove()
     });
     let directory = fs::remove_dir_all(&container.directory).at("remove", &container.directory);
-    for hook in hooks.iter().flatten() {
+    for hook in &hooks {
         if let Err(error) = run_hooks(std::slice::from_ref(hook), &container.state(crate::Status::Stopped)) {
             log::warning(globals, &error.to_string());
         }

@@ -32,6 +32,7 @@ pub(crate) struct Child<'p> {
     pub mounts_used: usize,
     pub terminal: Option<console::Terminal>,
     pub covers: tree::Covers,
+    pub directory: tree::LastDirectory,
     /// Which candidate is the program.
     pub program: usize,
 }
@@ -58,7 +59,21 @@ pub(crate) enum Next {
     Exit(i32),
 }
 
-impl Child<'_> {
+impl<'p> Child<'p> {
+    pub fn new(plan: &'p Plan, prepared: &'p mut Prepared, socket: OwnedFd) -> Child<'p> {
+        Child {
+            plan,
+            prepared,
+            socket,
+            root: None,
+            mounts_used: 0,
+            terminal: None,
+            covers: tree::Covers::default(),
+            directory: tree::LastDirectory::default(),
+            program: 0,
+        }
+    }
+
     pub fn root(&self) -> Result<&Root, Trouble> {
         self.root.as_ref().ok_or_else(|| Errno::BADF.into())
     }
@@ -88,9 +103,12 @@ impl Child<'_> {
                 self.root = Some(root::opened(mount)?);
             }
             Step::PlainRoot(path) => self.root = Some(root::plain(path)?),
-            Step::Mount(mount) => tree::mount(self, mount)?,
-            Step::Device(device) => tree::device(self.root()?, device)?,
-            Step::Link { text, at } => tree::link(self.root()?, text, at)?,
+            Step::Mount(mount) => {
+                self.directory = tree::LastDirectory::default();
+                tree::mount(self, mount)?;
+            }
+            Step::Device(device) => tree::device(self, device)?,
+            Step::Link { text, at } => tree::link(self, text, at)?,
             Step::Terminal { size, console } => console::open(self, *size, *console)?,
             Step::Seal(path) => tree::seal(self.root()?, path)?,
             Step::Mask(path) => tree::mask(self, path)?,
@@ -160,16 +178,8 @@ impl Child<'_> {
         let flags = CLONE_PARENT | if new { flag::PID } else { 0 };
         let socket = self.socket.try_clone().map_err(|_| Errno::MFILE)?;
         let next = index + 1;
-        let child = Child {
-            plan: self.plan,
-            prepared: self.prepared,
-            socket,
-            root: self.root.take(),
-            mounts_used: self.mounts_used,
-            terminal: None,
-            covers: tree::Covers::default(),
-            program: 0,
-        };
+        let (root, mounts_used) = (self.root.take(), self.mounts_used);
+        let child = Child { root, mounts_used, ..Child::new(self.plan, self.prepared, socket) };
         let process = clone3(&CloneOptions { flags, into_cgroup: None }, move || run(child, next))?;
         wire::say_process(&self.socket, process.pid, process.pidfd.as_fd())?;
         Ok(Next::Exit(0))
@@ -207,6 +217,7 @@ impl Child<'_> {
     fn close(&mut self, keep: u32) -> Result<(), Errno> {
         self.root = None;
         self.covers = tree::Covers::default();
+        self.directory = tree::LastDirectory::default();
         self.prepared.release();
         if self.prepared.gate.is_some() {
             // Nobody knows how long it will wait: what our callers left open goes too.

@@ -120,7 +120,7 @@ fn bring_up(plan: &Plan, target: &ExecTarget, cgroup: Option<&Cgroup>, stdio: St
     if let Some(cgroup) = cgroup.filter(|_| plan.child.contains(&Step::EnterCgroup)) {
         prepared.enter(cgroup).map_err(|error| Error::JoinCgroup(Box::new(error)))?;
     }
-    parent::bring_up(plan, prepared, &mut Made::default())
+    parent::bring_up(plan, prepared, &mut Made::default(), &mut |_, _| ())
 }
 
 /// The namespaces of a process that are not ours.

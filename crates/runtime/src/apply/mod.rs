@@ -164,12 +164,21 @@ impl Running {
     }
 }
 
+/// What the caller of [`create_meanwhile`] does with the init's process id and control group.
+pub type Meanwhile<'m> = &'m mut dyn FnMut(u32, Option<&Cgroup>);
+
 /// Makes the container; its init waits before the program is executed. After an error nothing of it is left.
 pub fn create(plan: &Plan, stdio: Stdio) -> Result<Created, Error> {
+    create_meanwhile(plan, stdio, &mut |_, _| ())
+}
+
+/// The same; `meanwhile` is called when the init's process id and control group are known, while the init still works: what
+/// the caller has to write then costs no time.
+pub fn create_meanwhile(plan: &Plan, stdio: Stdio, meanwhile: Meanwhile<'_>) -> Result<Created, Error> {
     verify(plan).map_err(Error::Plan)?;
     let prepared = Prepared::new(plan, stdio)?;
     let mut made = Made::default();
-    match parent::bring_up(plan, prepared, &mut made) {
+    match parent::bring_up(plan, prepared, &mut made, meanwhile) {
         Ok(ready) => Ok(Created {
             pid: ready.pid,
             pidfd: ready.pidfd,

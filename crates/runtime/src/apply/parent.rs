@@ -14,7 +14,7 @@ use super::child::{self, Child, put_down};
 use super::prepare::{Made, Prepared, rewrite};
 use super::state::{State, Status};
 use super::wire::{self, Message};
-use super::{hook, net_device, tree};
+use super::{Meanwhile, hook, net_device};
 use crate::Error;
 use crate::plan::step::{IdMapWriter, IdMaps, IdRange, UnitStep};
 use crate::plan::{HookKind, Namespace, ParentStep, Plan, Step, Sync};
@@ -58,7 +58,12 @@ pub(crate) struct Ready {
 }
 
 /// Clones the child and takes it to the gate; kills it when that fails.
-pub(crate) fn bring_up(plan: &Plan, mut prepared: Prepared, made: &mut Made) -> Result<Ready, Error> {
+pub(crate) fn bring_up(
+    plan: &Plan,
+    mut prepared: Prepared,
+    made: &mut Made,
+    meanwhile: Meanwhile<'_>,
+) -> Result<Ready, Error> {
     for step in &plan.parent {
         prepared.step(made, step)?;
     }
@@ -66,7 +71,7 @@ pub(crate) fn bring_up(plan: &Plan, mut prepared: Prepared, made: &mut Made) -> 
         agent.buffer = vec![0; State::of(plan, 0, Status::Created).seccomp_message(plan).len() + 2 * PID_DIGITS];
     }
     let mut ready = clone(plan, &mut prepared)?;
-    match after_clone(plan, &prepared, made, &mut ready) {
+    match after_clone(plan, &prepared, made, &mut ready, meanwhile) {
         Ok(()) => Ok(ready),
         Err(error) => {
             let exit = put_down(&ready.pidfd);
@@ -124,9 +129,7 @@ fn clone_child(
         let Some(socket) = socket.take() else { return 0 };
         // The child's copy of our end: while it stands open, the child never hears that we were killed, and waits for ever.
         *ours = None;
-        let covers = tree::Covers::default();
-        let child = Child { plan, prepared, socket, root: None, mounts_used: 0, terminal: None, covers, program: 0 };
-        child::run(child, 0)
+        child::run(Child::new(plan, prepared, socket), 0)
     };
     let options = CloneOptions { flags, into_cgroup: into_cgroup.as_ref().map(AsFd::as_fd) };
     match (clone3::clone3(&options, || child(prepared)), &into_cgroup) {
@@ -152,7 +155,13 @@ fn open_namespace(path: &str) -> Result<OwnedFd, Error> {
     opened.failing_with(|| format!("open {path}"))
 }
 
-fn after_clone(plan: &Plan, prepared: &Prepared, made: &mut Made, ready: &mut Ready) -> Result<(), Error> {
+fn after_clone(
+    plan: &Plan,
+    prepared: &Prepared,
+    made: &mut Made,
+    ready: &mut Ready,
+    meanwhile: Meanwhile<'_>,
+) -> Result<(), Error> {
     let adopts = plan.parent.contains(&ParentStep::AdoptGrandchild);
     if !adopts {
         tell_state(plan, prepared, ready.pid)?;
@@ -162,7 +171,15 @@ fn after_clone(plan: &Plan, prepared: &Prepared, made: &mut Made, ready: &mut Re
         match step {
             ParentStep::MapIds { maps, writer } => map_ids(ready.pid, maps, *writer)?,
             ParentStep::Say(sync) => say_or_hear(plan, ready, *sync)?,
-            ParentStep::Wait(sync) => ready.console = listen(plan, ready, *sync)?,
+            ParentStep::Wait(sync) => {
+                if *sync == Sync::Ready {
+                    meanwhile(ready.pid, made.cgroup.as_ref());
+                }
+                ready.console = listen(plan, ready, *sync)?;
+            }
+            ParentStep::AllowDevices { resources } => {
+                made.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.allow_devices(resources))?;
+            }
             ParentStep::AdoptGrandchild => {
                 adopt(plan, ready)?;
                 tell_state(plan, prepared, ready.pid)?;

@@ -19,11 +19,11 @@ use knarr_sys::{Errno, scm_rights};
 use super::child::put_down;
 use super::parent::{Failing, FailingCall, map_ids};
 use super::{Stdio, home, hook, procfs};
-use crate::Error;
 use crate::plan::mount::bits;
 use crate::plan::step::{HookStep, IdMapWriter, IdMaps, MountIds};
 use crate::plan::{Namespace, ParentStep, Plan, Step};
 use crate::resctrl::Rdt;
+use crate::{Error, HostCgroups};
 
 /// The seccomp agent: where the listener goes, and what is said with it.
 #[derive(Debug)]
@@ -145,13 +145,22 @@ impl Prepared {
     pub fn step(&mut self, made: &mut Made, step: &ParentStep) -> Result<(), Error> {
         match step {
             ParentStep::OpenNamespace { kind, path } => self.namespaces.push((*kind, open_namespace(path)?)),
-            ParentStep::MakeCgroup { path, resources, required, all_controllers, owner } => {
+            ParentStep::MakeCgroup {
+                path,
+                resources,
+                required,
+                all_controllers,
+                hierarchies,
+                owner,
+                devices_later,
+            } => {
                 let options = knarr_cgroup::CreateOptions {
                     controllers: if *all_controllers { Controllers::All } else { Controllers::OnlyUsed },
                     rootless: !required,
+                    devices_later: *devices_later,
                     ..knarr_cgroup::CreateOptions::default()
                 };
-                self.cgroup(made, path, resources, &options)?;
+                self.cgroup(made, hierarchies, path, resources, &options)?;
                 if let (Some(cgroup), Some(owner)) = (&made.cgroup, owner) {
                     cgroup.delegate(*owner)?;
                 }
@@ -184,12 +193,12 @@ impl Prepared {
     fn cgroup(
         &mut self,
         made: &mut Made,
+        hierarchies: &[HostCgroups],
         path: &Path,
         resources: &LinuxResources,
         options: &knarr_cgroup::CreateOptions,
     ) -> Result<(), Error> {
-        let created = Layout::discover().and_then(|layout| Cgroup::create(&layout, path, resources, options));
-        match created {
+        match Cgroup::create(&HostCgroups::layout(hierarchies), path, resources, options) {
             Ok(cgroup) => self.enter(made.cgroup.insert(cgroup)),
             Err(error) if !options.rootless => Err(error.into()),
             Err(error) => {

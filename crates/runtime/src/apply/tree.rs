@@ -270,10 +270,9 @@ pub(crate) fn file_type(fd: impl AsFd) -> Result<FileType, Errno> {
 
 /// The mount point, made where it is missing.
 fn target(root: &Root, step: &MountStep, directory: bool) -> Result<OwnedFd, Trouble> {
-    let on_link = step.no_link || step.on_link;
-    let opened = if on_link { root.open_path_nofollow(&step.target) } else { root.open_path(&step.target) };
-    let target = match opened {
-        Err(error) if error.errno == Errno::NOENT => make_target(root, &followed(root, &step.target)?, directory)?,
+    let on_link = if step.no_link || step.on_link { OFlags::NOFOLLOW } else { OFlags::empty() };
+    let target = match root.try_open(&step.target, OFlags::PATH | on_link) {
+        Err(Errno::NOENT) => make_target(root, &followed(root, &step.target)?, directory)?,
         other => other?,
     };
     if step.no_link && file_type(&target)? != FileType::Directory {
@@ -342,18 +341,38 @@ fn parent<'p>(root: &Root, path: &'p InRoot) -> Result<(OwnedFd, &'p OsStr), Tro
 
 /// Opens a directory, and makes what is missing of it.
 pub(crate) fn make_dir(root: &Root, path: &InRoot) -> Result<OwnedFd, Trouble> {
-    match root.open_file(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
-        Err(error) if error.errno == Errno::NOENT => Ok(root.make_dirs(path, DIR_MODE)?),
+    match root.try_open(path, OFlags::PATH | OFlags::DIRECTORY) {
+        Err(Errno::NOENT) => Ok(root.make_dirs(path, DIR_MODE)?),
         other => Ok(other?),
     }
 }
 
-pub(crate) fn device(root: &Root, step: &DeviceStep) -> Result<(), Trouble> {
-    let (parent, name) = parent(root, &step.path)?;
-    match &step.bind_from {
-        Some(outside) => bind_device(root, step, outside),
-        None => make_device(&parent, name, step),
+/// The directory devices and links were made in last, for the next of them: nothing is mounted in between.
+#[derive(Default)]
+pub(crate) struct LastDirectory(Option<(InRoot, OwnedFd)>);
+
+impl LastDirectory {
+    fn of<'l>(&'l mut self, root: &Root, path: &InRoot) -> Result<&'l OwnedFd, Trouble> {
+        let known = self.0.take_if(|(of, _)| of.holds(path));
+        let directory = match known {
+            Some(known) => known,
+            None => {
+                let (parent, _) = path.split_last().ok_or(Errno::INVAL)?;
+                let opened = make_dir(root, &parent)?;
+                (parent, opened)
+            }
+        };
+        Ok(&self.0.insert(directory).1)
     }
+}
+
+pub(crate) fn device(child: &mut Child<'_>, step: &DeviceStep) -> Result<(), Trouble> {
+    let root = child.root.as_ref().ok_or(Errno::BADF)?;
+    if let Some(outside) = &step.bind_from {
+        return bind_device(root, step, outside);
+    }
+    let (_, name) = step.path.split_last().ok_or(Errno::INVAL)?;
+    make_device(child.directory.of(root, &step.path)?, name, step)
 }
 
 fn make_device(parent: &OwnedFd, name: &OsStr, step: &DeviceStep) -> Result<(), Trouble> {
@@ -401,9 +420,10 @@ fn bind_device(root: &Root, step: &DeviceStep, outside: &CStr) -> Result<(), Tro
 }
 
 /// What the image brought stays.
-pub(crate) fn link(root: &Root, text: &CStr, at: &InRoot) -> Result<(), Trouble> {
-    let (parent, name) = parent(root, at)?;
-    match fs::symlinkat(text, &parent, name) {
+pub(crate) fn link(child: &mut Child<'_>, text: &CStr, at: &InRoot) -> Result<(), Trouble> {
+    let root = child.root.as_ref().ok_or(Errno::BADF)?;
+    let (_, name) = at.split_last().ok_or(Errno::INVAL)?;
+    match fs::symlinkat(text, child.directory.of(root, at)?, name) {
         Err(Errno::EXIST) => Ok(()),
         other => Ok(other?),
     }
@@ -415,8 +435,8 @@ pub(crate) fn seal(root: &Root, path: &InRoot) -> Result<(), Trouble> {
 }
 
 pub(crate) fn read_only(root: &Root, path: &InRoot) -> Result<(), Trouble> {
-    let target = match root.open_path(path) {
-        Err(error) if matches!(error.errno, Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+    let target = match root.try_open(path, OFlags::PATH) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,
     };
     let made = mount::clone_tree(target.as_fd(), true)?;
@@ -426,8 +446,8 @@ pub(crate) fn read_only(root: &Root, path: &InRoot) -> Result<(), Trouble> {
 
 /// A file is covered by the null device, a directory by an empty file system; all of them by the same one.
 pub(crate) fn mask(child: &mut Child<'_>, path: &InRoot) -> Result<(), Trouble> {
-    let target = match child.root()?.open_path(path) {
-        Err(error) if matches!(error.errno, Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+    let target = match child.root()?.try_open(path, OFlags::PATH) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,
     };
     if file_type(&target)? == FileType::Directory {

@@ -4,7 +4,7 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use knarr_spec::runtime::{LinuxIdMapping, Process};
+use knarr_spec::runtime::{LinuxIdMapping, LinuxResources, Process};
 use knarr_sys::InRoot;
 
 use super::annotation::Annotations;
@@ -37,6 +37,8 @@ pub(crate) struct Build<'a> {
     /// `linux.mountLabel`.
     pub label: Option<String>,
     pub annotations: Annotations,
+    /// Limits whose device list is set after the clone.
+    pub devices: Option<Box<LinuxResources>>,
 }
 
 impl<'a> Build<'a> {
@@ -58,6 +60,7 @@ impl<'a> Build<'a> {
             groups_denied: host.setgroups_denied,
             label: None,
             annotations: Annotations::default(),
+            devices: None,
         }
     }
 

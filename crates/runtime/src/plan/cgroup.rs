@@ -46,13 +46,26 @@ pub(super) fn join(build: &mut Build<'_>, spec: &Spec, linux: &Linux) {
             _ => PathBuf::from("/knarr").join(&build.options.id),
         },
     };
+    let devices_later = resources.devices().is_some();
     let required = match build.options.rootless {
         Some(rootless) => limits || !rootless,
         None => limits || (linux.cgroups_path().is_some() && !build.host.user_namespace),
     };
     let owner = owner(build, spec, linux);
     let (resources, all_controllers) = (Box::new(resources), build.options.all_controllers);
-    build.before_clone.push(ParentStep::MakeCgroup { path, resources, required, all_controllers, owner });
+    let hierarchies = build.host.cgroups.clone();
+    if devices_later {
+        build.devices = Some(resources.clone());
+    }
+    build.before_clone.push(ParentStep::MakeCgroup {
+        path,
+        resources,
+        required,
+        all_controllers,
+        hierarchies,
+        owner,
+        devices_later,
+    });
     build.child.push(Step::EnterCgroup);
 }
 
@@ -132,6 +145,11 @@ pub(super) fn descend(build: &mut Build<'_>, spec: &Spec, linux: &Linux) {
         ParentStep::Descend { to, owner },
         ParentStep::Say(Sync::CgroupDelegated),
     ]);
+}
+
+/// The device list, behind what the child waits for first, and before any hook runs in the group.
+pub(super) fn devices(build: &mut Build<'_>) {
+    build.after_clone.extend(build.devices.take().map(|resources| ParentStep::AllowDevices { resources }));
 }
 
 /// Spec: config-linux.md "Cgroup ownership": with a cgroup namespace of its own and a cgroup file system it can write to, the group is

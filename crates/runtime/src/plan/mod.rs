@@ -111,6 +111,7 @@ pub fn plan(spec: &Spec, host: &Host, options: &CreateOptions) -> Result<Plan, P
     namespace::begin(&mut build, linux);
     namespace::enter(&mut build);
     cgroup::descend(&mut build, spec, linux);
+    cgroup::devices(&mut build);
     net_device::plan(&mut build, linux);
     rdt::plan(&mut build, linux);
     build.keyring(options);

@@ -35,6 +35,7 @@ use knarr_sys::sched::SchedAttr;
 use knarr_sys::setns::flag;
 
 use super::mount::MountStep;
+use crate::HostCgroups;
 use crate::resctrl::Rdt;
 
 /// A kind of namespace.
@@ -265,6 +266,15 @@ pub enum ParentStep {
         all_controllers: bool,
         /// The user outside the group is given to.
         owner: Option<u32>,
+        /// The hierarchies this machine has.
+        hierarchies: Vec<HostCgroups>,
+        /// The device list is left to [`ParentStep::AllowDevices`].
+        devices_later: bool,
+    },
+    /// Sets which devices may be used, while the child works: until its program runs, all it executes is ours.
+    AllowDevices {
+        /// The limits, of which this is one.
+        resources: Box<LinuxResources>,
     },
     /// Has systemd make a unit around the child, with its limits.
     StartUnit(Box<UnitStep>),

@@ -73,7 +73,7 @@ impl Display for ParentStep {
             ParentStep::OpenNamespace { kind, path } => {
                 write!(f, "open the {} namespace {}", kind.name(), path.display())
             }
-            ParentStep::MakeCgroup { path, resources, required, all_controllers, owner } => {
+            ParentStep::MakeCgroup { path, resources, required, all_controllers, owner, .. } => {
                 write!(f, "make cgroup {}", path.display())?;
                 let limits = serde_json::to_string(resources).unwrap_or_default();
                 if limits != "{}" {
@@ -87,6 +87,7 @@ impl Display for ParentStep {
                 }
                 if *required { Ok(()) } else { write!(f, " (if possible)") }
             }
+            ParentStep::AllowDevices { .. } => f.write_str("set which devices may be used"),
             ParentStep::OpenMount { source, recursive, follow, ids, .. } => {
                 write!(f, "open mount {}{}", text(source), if *recursive { " and those below" } else { "" })?;
                 if !follow {
