@@ -47,7 +47,13 @@ fn runc_keeps_the_restrictions(lab: &Lab) {
     };
     assert_eq!(masks(&own), masks(&other));
     assert_eq!(own.cgroup.memory_bytes_max, other.cgroup.memory_bytes_max);
-    assert_eq!(own.rlimits, other.rlimits);
+    // Go raises its own soft limit of open files, and the runc of Debian 12 hands that on to the container.
+    let limits = |report: &Report| {
+        let mut limits = report.rlimits.clone();
+        limits.get_mut("RLIMIT_NOFILE").unwrap().soft = None;
+        limits
+    };
+    assert_eq!(limits(&own), limits(&other));
 }
 
 fn runc_can_be_stopped_and_removed(lab: &Lab) {
