@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: our numbers beside podman's and docker's, taken in one run, command by command in turn.
+//! `cargo xtask bench`: our numbers beside podman's and docker's, and the runtime's beside crun's and runc's, taken in one run, command
+//! by command in turn. `podman`, `docker` or `runtime` behind it: only those.
 //!
 //! The peers stand in a tree of their own (`$KNARR_PEERS_TOOL`, else `../shared/tools/peers` if there is one); without it
 //! only our own figures are taken. Both tools of a pair run in the same namespaces on the same file system, in rounds
@@ -6,6 +7,7 @@
 
 pub mod inside;
 mod registry;
+mod runtime;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,8 +22,15 @@ use crate::end_to_end::Kit;
 use crate::{Outcome, cargo, peers, shell, workspace};
 
 /// What is promised of each figure: the share of the peer's that ours may be. SPECIFICATION.md has the reasons.
-const PROMISES: [(&str, &str, f64); 4] =
-    [("run", "podman", 0.1), ("32 at once", "podman", 0.2), ("exec", "docker", 0.06), ("ps", "docker", 0.08)];
+const PROMISES: [(&str, &str, f64); 7] = [
+    ("run", "podman", 0.1),
+    ("32 at once", "podman", 0.2),
+    ("exec", "docker", 0.06),
+    ("ps", "docker", 0.08),
+    ("runtime run", "crun", 0.5),
+    ("runtime exec", "crun", 0.5),
+    ("runtime memory", "crun", 1.0),
+];
 
 /// Longest time of `knarr --version`, in milliseconds.
 const VERSION_MS_MAX: f64 = 1.5;
@@ -41,7 +50,7 @@ pub struct Figure {
     pub tool: String,
     /// Which tool it was paired with.
     pub beside: String,
-    /// Every measurement: milliseconds, or KiB where `what` is `supervisor`.
+    /// Every measurement: milliseconds, or KiB where `what` is `supervisor` or `runtime memory`.
     pub samples: Vec<f64>,
 }
 
@@ -60,7 +69,7 @@ pub fn run(words: &[&str]) -> Outcome {
     let profile = if words.contains(&"--fast") { cargo::FAST } else { "release" };
     let kit = Kit::stage_with(profile)?;
     let peers = peers::tool();
-    let pairs: &[&str] = if peers.is_some() { &["podman", "docker", registry::PEER] } else { &["nobody"] };
+    let pairs: &[&str] = if peers.is_some() { &["podman", "docker", "runtime", registry::PEER] } else { &["nobody"] };
     let wanted = words.iter().copied().find_map(|word| word.strip_prefix("--only="));
     let mut figures = Vec::new();
     for peer in pairs.iter().filter(|peer| wanted.is_none_or(|wanted| wanted == **peer)) {
@@ -79,7 +88,7 @@ fn measure(kit: &Kit, peers: Option<&Path>, peer: &str) -> Outcome<Vec<Figure>> 
         Some(tool) => {
             command.arg(tool).arg("enter");
             // podman and crun know pure cgroup v2 only; docker wants its controllers where they are.
-            command.args((peer == "podman").then_some("--cgroup2")).args([
+            command.args((peer != "docker").then_some("--cgroup2")).args([
                 "/here/xtask",
                 "bench-inside",
                 peer,

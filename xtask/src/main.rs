@@ -1,4 +1,4 @@
-//! The chores of this repository: `cargo xtask setup | test | powercut | bench | peers | tidy | golden | dist`.
+//! The chores of this repository: `cargo xtask setup | test | powercut | bench | fuzz | peers | tidy | golden | dist`.
 //!
 //! Law: depends on serde alone, so that the first `cargo xtask` on a fresh machine starts within seconds; everything heavy
 //! is a program it runs.
@@ -9,6 +9,7 @@ mod bench;
 mod cargo;
 mod dist;
 mod end_to_end;
+mod fuzz;
 mod golden;
 mod peers;
 mod powercut;
@@ -31,8 +32,11 @@ const USAGE: &str = "cargo xtask CHORE
   test [FILTER]    unit, golden and end-to-end tests: as root, rootless, and under cgroup v2 in user-mode Linux
        --only unit|root|rootless|uml   one of them (may be repeated)
   powercut [N]     cut the power of a working store so many times (10), in user-mode Linux
-  bench [--fast] [--only=PEER]   our numbers beside podman's, docker's and docker-registry's; a line in bench/history.jsonl
+  bench [--fast] [--only=PEER]   our numbers beside podman's, docker's and docker-registry's, the runtime's beside crun's and
+                   runc's; a line in bench/history.jsonl
   peers [ENGINE]   docker, containerd, buildah and podman run containers with our runtime
+  fuzz TARGET [SECONDS]
+                   build a target of fuzz/ and run it on its corpus
   tidy             check the invariants of ARCHITECTURE.md
   golden           rewrite the golden files from what the code does now
   dist             build the release binary and weigh it";
@@ -47,6 +51,8 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => bench::run(rest),
         ["bench-inside", peer, kit, rounds] => bench::inside::run(peer, kit, rounds),
         ["peers", rest @ ..] => peers::run(rest),
+        ["fuzz", target] => fuzz::run(target, None),
+        ["fuzz", target, seconds] => fuzz::run(target, Some(seconds)),
         ["tidy"] => tidy::run(),
         ["golden"] => golden::run(),
         ["dist"] => dist::run(),

@@ -1,6 +1,7 @@
 //! Which hierarchies this machine has, which controllers each carries, and where this process stands in them.
 
 use std::{
+    collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
@@ -73,14 +74,18 @@ impl Layout {
         let mounts: Vec<Mount> = mountinfo.split(|b| *b == b'\n').filter_map(Mount::parse).collect();
         let members: Vec<Member> = membership.split(|b| *b == b'\n').filter_map(Member::parse).collect();
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
-        for mount in mounts.iter().filter(|mount| mount.is_cgroup() && !hidden(mount, &mounts)) {
+        // Of several mounts with one id the first counts.
+        let parents: HashMap<u64, u64> = mounts.iter().rev().map(|mount| (mount.id, mount.parent)).collect();
+        for mount in mounts.iter().filter(|mount| mount.is_cgroup()) {
             let Some(member) = members.iter().find(|member| mount.carries(member)) else { continue };
+            let known = |h: &Hierarchy| h.controllers == member.controllers;
+            // The second question takes as long as the table: a machine of many containers has many mounts of each hierarchy.
+            if hierarchies.iter().any(known) || hidden(mount, &mounts, &parents) {
+                continue;
+            }
             let own = below(&unescape(mount.root), &member.path);
             let version = if member.controllers.is_empty() { Version::V2 } else { Version::V1 };
             let controllers = member.controllers.clone();
-            if hierarchies.iter().any(|known| known.version == version && known.controllers == controllers) {
-                continue;
-            }
             hierarchies.push(Hierarchy { version, controllers, mount_point: unescape(mount.mount_point), own });
         }
         Layout { hierarchies }
@@ -164,10 +169,10 @@ impl<'t> Mount<'t> {
 }
 
 /// Whether another mount lies over this one: on its own root, or on a directory above that it does not itself stand on.
-fn hidden(mount: &Mount<'_>, mounts: &[Mount<'_>]) -> bool {
+fn hidden(mount: &Mount<'_>, mounts: &[Mount<'_>], parents: &HashMap<u64, u64>) -> bool {
     // Escapes stand for single characters that are no slash, so paths compare as they are written.
     let own = Path::new(OsStr::from_bytes(mount.mount_point));
-    let above = ancestors(mount, mounts);
+    let above = ancestors(mount, parents);
     mounts.iter().any(|other| {
         let stacked = other.parent == mount.id && other.mount_point == mount.mount_point;
         let over_an_ancestor = above.contains(&other.parent)
@@ -179,15 +184,14 @@ fn hidden(mount: &Mount<'_>, mounts: &[Mount<'_>]) -> bool {
     })
 }
 
-/// The ids of the mounts that `mount` stands on. Bounded by the table's length: a table that lies cannot make a loop.
-fn ancestors(mount: &Mount<'_>, mounts: &[Mount<'_>]) -> Vec<u64> {
-    let mut ids = Vec::new();
+/// The ids of the mounts that `mount` stands on. Each is taken once: a table that lies cannot make a loop.
+fn ancestors(mount: &Mount<'_>, parents: &HashMap<u64, u64>) -> HashSet<u64> {
+    let mut ids = HashSet::new();
     let mut id = mount.parent;
-    while ids.len() < mounts.len()
-        && let Some(parent) = mounts.iter().find(|other| other.id == id)
+    while let Some(parent) = parents.get(&id)
+        && ids.insert(id)
     {
-        ids.push(parent.id);
-        id = parent.parent;
+        id = *parent;
     }
     ids
 }

@@ -82,7 +82,10 @@ pub(crate) fn kill(cgroup: &Cgroup) -> Result<(), Error> {
 /// A signal to each process of the list. One that ended meanwhile has got what it needed.
 pub(crate) fn signal(cgroup: &Cgroup, signal: i32) -> Result<(), Error> {
     for pid in processes(cgroup)? {
-        let sent = pidfd::open(pid).and_then(|pidfd| pidfd::send_signal(&pidfd, signal));
+        let sent = match pidfd::open(pid) {
+            Err(error) if pidfd::is_missing(&error) => pidfd::kill(pid, signal),
+            handle => handle.and_then(|pidfd| pidfd::send_signal(&pidfd, signal)),
+        };
         if let Err(error) = sent
             && error.errno != Errno::SRCH
         {

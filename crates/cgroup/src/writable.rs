@@ -26,6 +26,19 @@ pub struct Writable {
 }
 
 impl Layout {
+    /// The hierarchies in which this process can make a cgroup at `path` and move processes into it. With a directory that is ours below
+    /// one that is not (systemd's delegation, seen from outside of it), the first can be done without the second.
+    pub fn enterable(&self, path: &Path) -> Result<Layout, Error> {
+        let path = CgroupPath::parse(path)?;
+        let mut layout = Layout::default();
+        for hierarchy in &self.hierarchies {
+            if usable(hierarchy, &path)?.is_some() {
+                layout.hierarchies.push(hierarchy.clone());
+            }
+        }
+        Ok(layout)
+    }
+
     /// Which controllers could be used for a container at `path` (as in `linux.cgroupsPath`). Looks, changes nothing.
     pub fn writable(&self, path: &Path) -> Result<Writable, Error> {
         let path = CgroupPath::parse(path)?;

@@ -8,7 +8,7 @@ use support::{check, check_error, is_root, root_or_skip, sh, sleeping};
 
 #[test]
 fn a_container_has_its_own_name_and_processes() {
-    check("hostname; echo $$; ls -d /proc/[0-9]* | wc -l", |_| {}, "knarr\n1\n3");
+    check("hostname; echo $$; set -- /proc/[0-9]*; echo $#", |_| {}, "knarr\n1\n1");
 }
 
 #[test]
@@ -289,17 +289,18 @@ fn a_mount_shows_ids_of_its_own() {
     if !root_or_skip() {
         return;
     }
-    check(
-        "stat -c %u:%g /x/file",
-        |b| {
-            std::fs::create_dir(b.path().join("data")).unwrap();
-            std::fs::write(b.path().join("data/file"), "").unwrap();
-            let ids = json!([{ "containerID": 0, "hostID": 5000, "size": 10 }]);
-            b.add_mount(json!({ "destination": "/x", "source": "data", "options": ["rbind", "ridmap"],
-                "uidMappings": ids, "gidMappings": ids }));
-        },
-        "5000:5000",
-    );
+    let change = |b: &mut support::Bundle| {
+        std::fs::create_dir(b.path().join("data")).unwrap();
+        std::fs::write(b.path().join("data/file"), "").unwrap();
+        let ids = json!([{ "containerID": 0, "hostID": 5000, "size": 10 }]);
+        b.add_mount(json!({ "destination": "/x", "source": "data", "options": ["rbind", "ridmap"],
+            "uidMappings": ids, "gidMappings": ids }));
+    };
+    if support::lacks("open_tree") || support::lacks("mount_setattr") {
+        // There is no older way.
+        return check_error("true", change, 125, "mount");
+    }
+    check("stat -c %u:%g /x/file", change, "5000:5000");
 }
 
 #[test]
@@ -824,4 +825,54 @@ fn the_runtime_reads_nothing_more_once_reading_is_notified() {
     let outcome = bundle.run();
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert!(told.join().unwrap());
+}
+
+/// The runtime's own memory is not the container's: what is charged to it before the program runs must fit.
+#[test]
+fn half_a_mebibyte_of_memory_is_enough_to_start() {
+    if !root_or_skip() {
+        return;
+    }
+    let cgroups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let version2 = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    if !cgroups.contains(":memory:") && !version2.contains("memory") {
+        return eprintln!("skipped: no memory controller");
+    }
+    check(
+        "",
+        |b| {
+            b.config["process"]["args"] = json!(["true"]);
+            b.config["linux"]["resources"] = json!({ "memory": { "limit": 512 * 1024 } });
+        },
+        "",
+    );
+}
+
+/// A control group that can be made but not entered is none: without limits the container runs without it, and says so.
+#[test]
+fn a_directory_that_is_ours_below_one_that_is_not_is_no_control_group() {
+    use std::os::unix::process::CommandExt;
+    if !root_or_skip() {
+        return;
+    }
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let version2 = mountinfo.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+    let Some(top) = version2 else { return eprintln!("skipped: no version 2 hierarchy") };
+    let Some(mut bundle) = sh("echo ran") else { return };
+    let given = std::path::Path::new(top).join(format!("knarr-test-given-{}", std::process::id()));
+    std::fs::create_dir(&given).unwrap();
+    let user = 54321;
+    for path in [given.clone(), given.join("cgroup.procs"), given.join("cgroup.subtree_control")] {
+        std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+    }
+    bundle.options["cgroup"] = json!({ "path": format!("/{}/inner", given.file_name().unwrap().to_str().unwrap()) });
+    bundle.give_to(user);
+    let mut command = std::process::Command::new("unshare");
+    let output = command.args(["-Urm", env!("CARGO_BIN_EXE_runtime-driver")]).arg(bundle.wanted());
+    let output = output.uid(user).gid(user).current_dir("/").output().unwrap();
+    let _ = std::fs::remove_dir(given.join("inner"));
+    std::fs::remove_dir(&given).unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!((stdout.as_ref(), output.status.code()), ("ran\n", Some(0)), "{stderr}");
+    assert!(stderr.contains("note: the container has no control group of its own"), "{stderr}");
 }

@@ -98,6 +98,12 @@ impl InRoot {
         parent == self.as_bytes()
     }
 
+    /// This path as seen from `above`; `None` where it does not lie below.
+    pub fn seen_from(&self, above: &InRoot) -> Option<InRoot> {
+        let rest = self.as_bytes().strip_prefix(above.as_bytes())?.strip_prefix(b"/")?;
+        Some(InRoot(CString::new(rest).expect("part of a NUL-free path")))
+    }
+
     /// The directory and the name in it; `None` where there is no name (the root itself, or a path ending in `..`).
     pub fn split_last(&self) -> Option<(InRoot, &OsStr)> {
         let bytes = self.as_bytes();
@@ -180,6 +186,16 @@ mod tests {
             |directory: &str, path: &str| InRoot::parse(directory).unwrap().holds(&InRoot::parse(path).unwrap());
         assert!(holds("dev", "/dev/null") && holds("/", "null"));
         assert!(!holds("dev", "/dev/mapper/control") && !holds("dev", "device") && !holds("/", "dev/null"));
+    }
+
+    #[test]
+    fn a_path_is_seen_from_above_only() {
+        let seen = |path: &str, above: &str| {
+            let seen = InRoot::parse(path).unwrap().seen_from(&InRoot::parse(above).unwrap());
+            seen.map(|path| path.to_string())
+        };
+        assert_eq!(seen("/proc/sys/net", "proc"), Some("sys/net".into()));
+        assert_eq!((seen("/proc", "proc"), seen("/process/1", "proc"), seen("/sys/x", "proc")), (None, None, None));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod ioprio_set;
 pub mod keyctl;
 pub mod memory;
 pub mod mount;
+pub mod mounting;
 pub mod netdevice;
 pub mod ofd_lock;
 pub mod openat2;

@@ -54,6 +54,19 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     check(answer).map(drop).call(|| format!("pidfd_send_signal({}, {signal})", Fd(fd)))
 }
 
+/// A signal to a process by its number, for kernels and filters without [`open`]: between the caller's look and this call
+/// the number can have been given to another.
+pub fn kill(pid: u32, signal: i32) -> Result<()> {
+    // SAFETY: takes integers.
+    let answer = unsafe { libc::syscall(libc::SYS_kill, pid as libc::pid_t, signal) };
+    check(answer).map(drop).call(|| format!("kill({pid}, {signal})"))
+}
+
+/// Whether [`open`] failed because there is no such call, or a filter denies it.
+pub fn is_missing(error: &Error) -> bool {
+    matches!(error.errno, Errno::NOSYS | Errno::PERM)
+}
+
 /// Waits for our child to end, and reaps it.
 pub fn wait(pidfd: impl AsFd) -> Result<Exit> {
     let fd = pidfd.as_fd();

@@ -9,7 +9,7 @@ use super::{Figure, registry};
 use crate::Outcome;
 
 /// Rounds before the measured ones, so that caches are as warm for one as for the other.
-const WARM_UP: usize = 2;
+pub const WARM_UP: usize = 2;
 
 /// Rounds against the registries: each is half a minute of load.
 const REGISTRY_ROUNDS: usize = 3;
@@ -36,6 +36,9 @@ pub fn run(peer: &str, kit: &str, rounds: &str) -> Outcome {
     }
     shell(Command::new("mount").args(["-t", "tmpfs", "none", "/run"]))?;
     let kit = Path::new(kit);
+    if peer == "runtime" {
+        return super::runtime::run(kit, rounds.parse()?);
+    }
     let mut tools = vec![knarr(kit)];
     match peer {
         "podman" => tools.push(podman(kit)),
@@ -161,7 +164,7 @@ fn docker(kit: &Path) -> Outcome<Tool> {
 }
 
 /// Runs silently; what it said is shown only if it failed.
-fn shell(command: &mut Command) -> Outcome {
+pub fn shell(command: &mut Command) -> Outcome {
     let output = command.output().map_err(|why| format!("{command:?}: {why}"))?;
     let why = || format!("{command:?}: {} {}", output.status, String::from_utf8_lossy(&output.stderr));
     if output.status.success() { Ok(()) } else { Err(why().into()) }

@@ -10,9 +10,9 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use knarr_sys::Errno;
 use knarr_sys::fs::{self, Mode, OFlags};
-use knarr_sys::mount::{self, MountAttr, MountAttrFlags};
+use knarr_sys::mount::{MountAttr, MountAttrFlags};
+use knarr_sys::{Errno, mounting};
 
 use super::child::Child;
 use super::tree;
@@ -30,7 +30,7 @@ pub(crate) fn mount(
 ) -> Result<(), Trouble> {
     let top = tree::fresh(c"tmpfs", c"tmpfs", &[], MountAttrFlags::from_bits_retain(SAFE as u32))?;
     fs::fchmod(fs::openat(&top, c".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, DIR_MODE)?;
-    mount::attach(top.as_fd(), target)?;
+    mounting::attach(top.as_fd(), target)?;
     // Where the container has no group of its own it would see, and could change, that of its starter.
     let own = |hierarchy: &&CgroupMount| child.prepared.cgroup_dirs.iter().any(|(name, _)| same(name, &hierarchy.name));
     for hierarchy in hierarchies.iter().filter(own) {
@@ -38,11 +38,11 @@ pub(crate) fn mount(
         // A hierarchy that cannot be shown is left out: nothing a program may rely on is there for a user namespace.
         let Ok(made) = hierarchy_mount(child, hierarchy, namespace) else { continue };
         let set = SAFE | if read_only { bits::RDONLY } else { 0 };
-        mount::setattr(made.as_fd(), false, &MountAttr { set, ..MountAttr::default() })?;
-        mount::attach(made.as_fd(), place.as_fd())?;
+        mounting::set(made.as_fd(), false, &MountAttr { set, ..MountAttr::default() })?;
+        mounting::attach(made.as_fd(), place.as_fd())?;
     }
     if read_only {
-        mount::setattr(top.as_fd(), false, &MountAttr { set: bits::RDONLY, ..MountAttr::default() })?;
+        mounting::set(top.as_fd(), false, &MountAttr { set: bits::RDONLY, ..MountAttr::default() })?;
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ fn hierarchy_mount(child: &Child<'_>, hierarchy: &CgroupMount, namespace: bool) 
     let joined = child.prepared.cgroup_dirs.iter().find(|(name, _)| same(name, &hierarchy.name));
     let path: &CStr = joined.map_or(&hierarchy.outside, |(_, path)| path);
     let outside = fs::openat(fs::CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(mount::clone_tree(outside.as_fd(), false)?)
+    Ok(mounting::tree(outside.as_fd(), false)?)
 }
 
 fn same(controllers: &CStr, name: &CStr) -> bool {

@@ -33,6 +33,7 @@ pub(crate) struct Child<'p> {
     pub terminal: Option<console::Terminal>,
     pub covers: tree::Covers,
     pub directory: tree::LastDirectory,
+    pub kept: tree::Kept,
     /// Which candidate is the program.
     pub program: usize,
 }
@@ -70,6 +71,7 @@ impl<'p> Child<'p> {
             terminal: None,
             covers: tree::Covers::default(),
             directory: tree::LastDirectory::default(),
+            kept: tree::Kept::default(),
             program: 0,
         }
     }
@@ -98,9 +100,11 @@ impl<'p> Child<'p> {
             Step::Propagation { flags, .. } => root::propagation(*flags)?,
             Step::OverlayRoot(overlay) => self.root = Some(root::overlay(overlay)?),
             Step::DirectoryRoot(path) => self.root = Some(root::directory(path)?),
-            Step::OpenedRoot => {
-                let mount = self.next_mount()?;
-                self.root = Some(root::opened(mount)?);
+            Step::OpenedRoot(path) => {
+                self.root = Some(match self.next_mount()? {
+                    Some(mount) => root::opened(mount)?,
+                    None => root::directory(path)?,
+                });
             }
             Step::PlainRoot(path) => self.root = Some(root::plain(path)?),
             Step::Mount(mount) => {
@@ -112,7 +116,7 @@ impl<'p> Child<'p> {
             Step::Terminal { size, console } => console::open(self, *size, *console)?,
             Step::Seal(path) => tree::seal(self.root()?, path)?,
             Step::Mask(path) => tree::mask(self, path)?,
-            Step::ReadOnly(path) => tree::read_only(self.root()?, path)?,
+            Step::ReadOnly(path) => tree::read_only(self, path)?,
             Step::MakeWorkingDirectory(path) => drop(tree::make_dir(self.root()?, path)?),
             Step::ReadOnlyRoot => root::read_only(self.root()?)?,
             Step::Hook(step) => hook::run_in_child(self, index, step)?,
@@ -159,8 +163,11 @@ impl<'p> Child<'p> {
     }
 
     fn join_container(&mut self, kinds: &[Namespace]) -> Result<(), Errno> {
-        let flags = kinds.iter().fold(0, |flags, kind| flags | kind.flag());
-        setns(self.prepared.target.as_ref().ok_or(Errno::BADF)?, flags)?;
+        match &self.prepared.target {
+            Some(target) => setns(target, kinds.iter().fold(0, |flags, kind| flags | kind.flag()))?,
+            // The user namespace first, which gives the right to join the others; mounts last.
+            None => Namespace::ALL.iter().filter(|kind| kinds.contains(kind)).try_for_each(|kind| self.join(*kind))?,
+        }
         self.root = Some(root::plain(c"/")?);
         Ok(())
     }
@@ -193,10 +200,11 @@ impl<'p> Child<'p> {
         Ok(())
     }
 
-    pub fn next_mount(&mut self) -> Result<OwnedFd, Errno> {
-        let slot = self.prepared.mounts.get_mut(self.mounts_used).and_then(Option::take);
+    /// `None` where the parent could not open it, having no open_tree(2): then its path must do.
+    pub fn next_mount(&mut self) -> Result<Option<OwnedFd>, Errno> {
+        let slot = self.prepared.mounts.get_mut(self.mounts_used).ok_or(Errno::BADF)?;
         self.mounts_used += 1;
-        slot.ok_or(Errno::BADF)
+        Ok(slot.take())
     }
 
     fn stdio(&mut self) -> Result<(), Errno> {
@@ -218,6 +226,7 @@ impl<'p> Child<'p> {
         self.root = None;
         self.covers = tree::Covers::default();
         self.directory = tree::LastDirectory::default();
+        self.kept = tree::Kept::default();
         self.prepared.release();
         if self.prepared.gate.is_some() {
             // Nobody knows how long it will wait: what our callers left open goes too.

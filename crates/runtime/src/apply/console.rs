@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use knarr_sys::fs::{self, AtFlags, FileType, Mode, OFlags};
-use knarr_sys::{Errno, InRoot, Root, mount, pty};
+use knarr_sys::{Errno, InRoot, Root, mounting, pty};
 
 use super::child::Child;
 use super::tree;
@@ -46,8 +46,8 @@ fn show(root: &Root, slave: &OwnedFd) -> Result<(), Trouble> {
     }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let target = fs::openat(&dev, c"console", flags, Mode::empty())?;
-    let made = mount::clone_tree(slave.as_fd(), false)?;
-    Ok(mount::attach(made.as_fd(), target.as_fd())?)
+    let made = mounting::tree(slave.as_fd(), false)?;
+    Ok(mounting::attach(made.as_fd(), target.as_fd())?)
 }
 
 fn is_link(dev: &OwnedFd) -> Result<bool, Errno> {

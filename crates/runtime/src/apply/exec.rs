@@ -7,7 +7,7 @@ use std::path::Path;
 use knarr_cgroup::Cgroup;
 use knarr_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
 use knarr_sys::fs::{self, Mode, OFlags};
-use knarr_sys::{Errno, pidfd, pty};
+use knarr_sys::{Errno, pidfd, pty, uts};
 
 use super::parent::Ready;
 use super::parent::{self, Failing, FailingCall};
@@ -110,18 +110,42 @@ fn is_busy(error: &Error) -> bool {
 
 fn bring_up(plan: &Plan, target: &ExecTarget, cgroup: Option<&Cgroup>, stdio: Stdio) -> Result<Ready, Error> {
     let mut prepared = Prepared::new(plan, stdio)?;
-    let process = pidfd::open(target.pid).failing_call(|| "join the container".into())?;
+    let process = handle(target.pid)?;
     if plan.child.contains(&Step::ContainerRoot) {
         prepared.target_root = Some(open(&format!("/proc/{}/root", target.pid), OFlags::PATH)?);
     }
-    let handle = process.try_clone().map_err(|_| Errno::MFILE);
-    prepared.namespaces.push((Namespace::Pid, handle.failing("join the container", "fcntl(F_DUPFD_CLOEXEC)")?));
-    prepared.target = Some(process);
+    match process {
+        Some(process) => {
+            let again = process.try_clone().map_err(|_| Errno::MFILE);
+            prepared.namespaces.push((Namespace::Pid, again.failing("join the container", "fcntl(F_DUPFD_CLOEXEC)")?));
+            prepared.target = Some(process);
+        }
+        None => {
+            for kind in differing(target.pid)? {
+                let path = format!("/proc/{}/ns/{}", target.pid, kind.proc_name());
+                prepared.namespaces.push((kind, open(&path, OFlags::RDONLY)?));
+            }
+        }
+    }
     if let Some(cgroup) = cgroup.filter(|_| plan.child.contains(&Step::EnterCgroup)) {
         prepared.enter(cgroup).map_err(|error| Error::JoinCgroup(Box::new(error)))?;
     }
     parent::bring_up(plan, prepared, &mut Made::default(), &mut |_, _| ())
 }
+
+/// A handle that stands for all namespaces of a process (Linux 5.8); `None` where there is none and they are opened one by one.
+fn handle(pid: u32) -> Result<Option<OwnedFd>, Error> {
+    if uts::kernel_version() < HANDLE_JOINS_SINCE {
+        return Ok(None);
+    }
+    match pidfd::open(pid) {
+        Err(error) if pidfd::is_missing(&error) => Ok(None),
+        other => other.map(Some).failing_call(|| "join the container".into()),
+    }
+}
+
+/// setns(2) takes a pidfd from this version on.
+const HANDLE_JOINS_SINCE: (u32, u32) = (5, 8);
 
 /// The namespaces of a process that are not ours.
 fn differing(pid: u32) -> Result<Vec<Namespace>, Error> {
@@ -131,8 +155,8 @@ fn differing(pid: u32) -> Result<Vec<Namespace>, Error> {
         match (of(&pid.to_string()), of("self")) {
             (Ok(theirs), Ok(ours)) if theirs == ours => {}
             // A kernel without this kind.
-            (Err(knarr_sys::Errno::NOENT), Err(_)) => {}
-            (Err(knarr_sys::Errno::NOENT), _) => {
+            (Err(Errno::NOENT), Err(_)) => {}
+            (Err(Errno::NOENT), _) => {
                 return Err(Error::Status { id: format!("of process {pid}"), status: "not running" });
             }
             (theirs, _) => {
@@ -144,7 +168,7 @@ fn differing(pid: u32) -> Result<Vec<Namespace>, Error> {
     Ok(kinds)
 }
 
-fn inode(path: &str) -> Result<(u64, u64), knarr_sys::Errno> {
+fn inode(path: &str) -> Result<(u64, u64), Errno> {
     let stat = fs::statat(fs::CWD, Path::new(path), fs::AtFlags::empty())?;
     Ok((stat.st_dev, stat.st_ino))
 }

@@ -4,10 +4,10 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, Stdio as Pipe};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio as Pipe};
+use std::time::{Duration, Instant};
 
 use knarr_sys::clone3::{CloneOptions, clone3};
 use knarr_sys::pidfd::{self, Exit};
@@ -51,8 +51,11 @@ pub(crate) fn run(step: &HookStep, state: &State) -> Result<(), Error> {
     command.stdout(file(&step.output[0])?.unwrap_or_else(Pipe::null));
     command.stderr(file(&step.output[1])?.unwrap_or_else(|| shared.into()));
     let child = command.spawn().map_err(|error| failed(error.to_string()))?;
-    let handle = pidfd::open(child.id()).failing_call(|| "watch a hook".into())?;
-    match wait(&handle, step.timeout_s) {
+    let ended = match pidfd::open(child.id()) {
+        Err(error) if pidfd::is_missing(&error) => wait_asking(child, step.timeout_s),
+        handle => wait(&handle.failing_call(|| "watch a hook".into())?, step.timeout_s),
+    };
+    match ended {
         Some(Exit::Code(0)) => Ok(()),
         Some(exit) => Err(failed(with_words(&exit.to_string(), &errors))),
         None => Err(failed(format!("killed after {} s", step.timeout_s.unwrap_or(0)))),
@@ -90,6 +93,27 @@ fn wait(handle: &OwnedFd, timeout_s: Option<u64>) -> Option<Exit> {
         }
     }
 }
+
+/// The same without a handle that could be waited on: it is asked again and again.
+fn wait_asking(mut child: Child, timeout_s: Option<u64>) -> Option<Exit> {
+    let end = timeout_s.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => {
+                return Some(status.code().map_or_else(|| Exit::Signal(status.signal().unwrap_or(0)), Exit::Code));
+            }
+            Ok(None) if end.is_none_or(|end| Instant::now() < end) => std::thread::sleep(ASK_AGAIN),
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+        }
+    }
+}
+
+/// Short beside what starting a program takes.
+const ASK_AGAIN: Duration = Duration::from_millis(1);
 
 fn with_words(exit: &str, errors: &OwnedFd) -> String {
     let mut bytes = vec![0; STDERR_BYTES_MAX];

@@ -55,6 +55,8 @@ pub(crate) struct Ready {
     pub pidfd: OwnedFd,
     pub socket: OwnedFd,
     pub console: Option<OwnedFd>,
+    /// What it said before it was known who it is.
+    early: Option<Message>,
 }
 
 /// Clones the child and takes it to the gate; kills it when that fails.
@@ -113,7 +115,7 @@ fn clone(plan: &Plan, prepared: &mut Prepared) -> Result<Ready, Error> {
         return Err(error);
     }
     let socket = ours.ok_or_else(|| Error::Plan(Vec::new()))?;
-    Ok(Ready { pid: child.pid, pidfd: child.pidfd, socket, console: None })
+    Ok(Ready { pid: child.pid, pidfd: child.pidfd, socket, console: None, early: None })
 }
 
 /// Into its control group at once, or where clone3 cannot do that, by having the child move itself.
@@ -133,7 +135,7 @@ fn clone_child(
     };
     let options = CloneOptions { flags, into_cgroup: into_cgroup.as_ref().map(AsFd::as_fd) };
     match (clone3::clone3(&options, || child(prepared)), &into_cgroup) {
-        (Err(error), Some(dir)) if matches!(error.errno, Errno::NOSYS | Errno::TOOBIG | Errno::INVAL) => {
+        (Err(error), Some(dir)) if matches!(error.errno, Errno::NOSYS | Errno::TOOBIG | Errno::INVAL | Errno::PERM) => {
             let entry = fs::openat(dir, c"cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
             prepared.cgroup_entries.extend(entry);
             clone3::clone3(&CloneOptions { flags, into_cgroup: None }, || child(prepared))
@@ -220,7 +222,7 @@ fn start_unit(plan: &Plan, unit: &UnitStep, pid: u32, made: &mut Made) -> Result
 }
 
 /// A child that does not listen is gone; it may have said why.
-fn say_or_hear(plan: &Plan, ready: &Ready, sync: Sync) -> Result<(), Error> {
+fn say_or_hear(plan: &Plan, ready: &mut Ready, sync: Sync) -> Result<(), Error> {
     match wire::say(&ready.socket, sync, None) {
         Ok(()) => Ok(()),
         Err(_) => listen(plan, ready, sync).map(drop),
@@ -254,22 +256,32 @@ fn tell_state(plan: &Plan, prepared: &Prepared, pid: u32) -> Result<(), Error> {
 }
 
 /// Waits for a sync point; what else comes is an error.
-fn listen(plan: &Plan, ready: &Ready, sync: Sync) -> Result<Option<OwnedFd>, Error> {
-    match wire::hear(&ready.socket).failing("wait for the child", "recvmsg()")? {
+fn listen(plan: &Plan, ready: &mut Ready, sync: Sync) -> Result<Option<OwnedFd>, Error> {
+    let message = match ready.early.take() {
+        Some(message) => message,
+        None => wire::hear(&ready.socket).failing("wait for the child", "recvmsg()")?,
+    };
+    match message {
         Message::Sync { number, fd } if number == sync as u8 => Ok(fd),
         other => Err(failure(plan, other)),
     }
 }
 
+/// The process in between tells who took its place, and ends. The new one may be faster, and have said its first word before it is known.
 fn adopt(plan: &Plan, ready: &mut Ready) -> Result<(), Error> {
-    match wire::hear(&ready.socket).failing("wait for the child", "recvmsg()")? {
-        Message::Process { pid, pidfd: Some(pidfd) } => {
-            let between = std::mem::replace(&mut ready.pidfd, pidfd);
-            ready.pid = pid;
-            pidfd::wait(&between).failing_call(|| "wait for the process in between".into())?;
-            Ok(())
+    loop {
+        match wire::hear(&ready.socket).failing("wait for the child", "recvmsg()")? {
+            Message::Process { pid, pidfd: Some(pidfd) } => {
+                let between = std::mem::replace(&mut ready.pidfd, pidfd);
+                ready.pid = pid;
+                pidfd::wait(&between).failing_call(|| "wait for the process in between".into())?;
+                return Ok(());
+            }
+            message @ (Message::Failed { .. } | Message::Sync { .. }) if ready.early.is_none() => {
+                ready.early = Some(message);
+            }
+            other => return Err(failure(plan, ready.early.take().unwrap_or(other))),
         }
-        other => Err(failure(plan, other)),
     }
 }
 

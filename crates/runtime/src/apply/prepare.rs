@@ -14,7 +14,7 @@ use knarr_sys::execve::Strings;
 use knarr_sys::fs::{self, MemfdFlags, Mode, OFlags};
 use knarr_sys::mount::{self, MountAttr};
 use knarr_sys::setns::flag;
-use knarr_sys::{Errno, scm_rights};
+use knarr_sys::{Errno, mounting, scm_rights};
 
 use super::child::put_down;
 use super::parent::{Failing, FailingCall, map_ids};
@@ -173,7 +173,7 @@ impl Prepared {
             ParentStep::OpenMount { source, recursive, follow, ids, ids_recursive } => {
                 let nofollow = if *follow { OFlags::empty() } else { OFlags::NOFOLLOW };
                 let opened = self.open_mount(source, nofollow, *recursive, ids.as_ref(), *ids_recursive)?;
-                self.mounts.push(Some(opened));
+                self.mounts.push(opened);
             }
             ParentStep::BindGate { path } => {
                 let _ = std::fs::remove_file(path);
@@ -198,7 +198,16 @@ impl Prepared {
         resources: &LinuxResources,
         options: &knarr_cgroup::CreateOptions,
     ) -> Result<(), Error> {
-        match Cgroup::create(&HostCgroups::layout(hierarchies), path, resources, options) {
+        let mut layout = HostCgroups::layout(hierarchies);
+        if options.rootless {
+            layout = layout.enterable(path)?;
+            if layout.hierarchies.is_empty() {
+                let why = "no hierarchy of this machine lets this user make one and enter it";
+                made.notes.push(format!("the container has no control group of its own: {why}"));
+                return Ok(());
+            }
+        }
+        match Cgroup::create(&layout, path, resources, options) {
             Ok(cgroup) => self.enter(made.cgroup.insert(cgroup)),
             Err(error) if !options.rootless => Err(error.into()),
             Err(error) => {
@@ -216,14 +225,21 @@ impl Prepared {
         recursive: bool,
         ids: Option<&MountIds>,
         ids_recursive: bool,
-    ) -> Result<OwnedFd, Error> {
+    ) -> Result<Option<OwnedFd>, Error> {
         let shown = source.to_string_lossy();
         let file = fs::openat(fs::CWD, source, OFlags::PATH | OFlags::CLOEXEC | nofollow, Mode::empty());
         let file = file.failing_with(|| format!("open {shown}"))?;
-        let made = mount::clone_tree(file.as_fd(), recursive).failing_with(|| format!("open mount {shown}"))?;
+        // The child makes it by its path; nothing is lost but what its ids do not reach. All calls are new or old: see there.
+        if ids.is_none() && !mounting::has_new_calls() {
+            return Ok(None);
+        }
+        let needs = |errno: &Errno| if *errno == Errno::NOSYS && ids.is_some() { NEEDS_NEW_CALLS } else { "" };
+        let made = mount::clone_tree(file.as_fd(), recursive);
+        let why = made.as_ref().err().map_or("", needs);
+        let made = made.failing_with(|| format!("open mount {shown}{why}"))?;
         let made_here;
         let namespace = match ids {
-            None => return Ok(made),
+            None => return Ok(Some(made)),
             Some(MountIds::Own(ids)) => {
                 made_here = user_namespace(ids)?;
                 &made_here
@@ -235,8 +251,9 @@ impl Prepared {
         };
         let attr = MountAttr { set: bits::IDMAP, userns_fd: namespace.as_raw_fd() as u64, ..MountAttr::default() };
         let mapped = mount::setattr(made.as_fd(), ids_recursive, &attr);
-        mapped.failing_with(|| format!("map the ids of mount {shown}"))?;
-        Ok(made)
+        let why = mapped.as_ref().err().map_or("", needs);
+        mapped.failing_with(|| format!("map the ids of mount {shown}{why}"))?;
+        Ok(Some(made))
     }
 
     /// Lets go of what only the steps before the program's own needed.
@@ -295,6 +312,9 @@ fn open_namespace(path: &Path) -> Result<OwnedFd, Error> {
     let opened = fs::openat(fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     opened.failing_with(|| format!("open namespace {}", path.display()))
 }
+
+/// Of what nothing older can do.
+const NEEDS_NEW_CALLS: &str = ": idmapped mounts need open_tree(2) and mount_setattr(2), Linux 5.12";
 
 /// A user namespace that is only a mapping: made by a process that waits until we have opened it.
 fn user_namespace(ids: &IdMaps) -> Result<OwnedFd, Error> {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use knarr_sys::fs::{self, Mode, OFlags};
 use knarr_sys::mount::{self, MountAttr, MountAttrFlags, MountPropagationFlags, UnmountFlags};
-use knarr_sys::{Errno, Root, io};
+use knarr_sys::{Errno, Root, io, mounting};
 
 use super::tree;
 use super::wire::Trouble;
@@ -30,8 +30,8 @@ pub(crate) fn plain(path: &CStr) -> Result<Root, Errno> {
 /// A mount of the directory on itself: pivot_root wants a mount point.
 pub(crate) fn directory(path: &CStr) -> Result<Root, Errno> {
     let directory = open_dir(path)?;
-    let mount = mount::clone_tree(directory.as_fd(), true)?;
-    mount::attach(mount.as_fd(), directory.as_fd())?;
+    let mount = mounting::tree(directory.as_fd(), true)?;
+    mounting::attach(mount.as_fd(), directory.as_fd())?;
     Ok(Root::from_fd(mount))
 }
 
@@ -41,10 +41,10 @@ pub(crate) fn opened(mount: OwnedFd) -> Result<Root, Errno> {
     // `/` itself cannot be covered for us, for our root directory stays below; a directory in it can.
     for place_name in [c"/proc", c"/tmp", c"/dev", c"/run"] {
         let Ok(place) = open_dir(place_name) else { continue };
-        mount::attach(mount.as_fd(), place.as_fd())?;
+        mounting::attach(mount.as_fd(), place.as_fd())?;
         return Ok(Root::from_fd(mount));
     }
-    mount::attach(mount.as_fd(), place.as_fd())?;
+    mounting::attach(mount.as_fd(), place.as_fd())?;
     Ok(Root::from_fd(mount))
 }
 
@@ -54,16 +54,19 @@ pub(crate) fn overlay(step: &OverlayStep) -> Result<Root, Trouble> {
     let base = open_dir(&step.base)?;
     let mount = match overlay_by_options(step) {
         Ok(mount) => mount,
-        Err(trouble) if matches!(trouble.errno, Errno::INVAL | Errno::NOSYS) => {
+        Err(trouble) if matches!(trouble.errno, Errno::INVAL | Errno::NOSYS | Errno::PERM) => {
             return overlay_by_string(step, &base).map_err(|old| if old.errno == Errno::INVAL { trouble } else { old });
         }
         Err(trouble) => return Err(trouble),
     };
-    mount::attach(mount.as_fd(), base.as_fd())?;
+    mounting::attach(mount.as_fd(), base.as_fd())?;
     Ok(Root::from_fd(mount))
 }
 
 fn overlay_by_options(step: &OverlayStep) -> Result<OwnedFd, Trouble> {
+    if !mounting::has_new_calls() {
+        return Err(Errno::NOSYS.into());
+    }
     let fs = mount::fsopen(c"overlay", mount::FsOpenFlags::FSOPEN_CLOEXEC)?;
     let made = overlay_configure(&fs, step)
         .and_then(|()| mount::fsmount(&fs, mount::FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()));
@@ -157,9 +160,9 @@ pub(crate) fn chroot(root: &Root) -> Result<(), Errno> {
 }
 
 pub(crate) fn read_only(root: &Root) -> Result<(), Errno> {
-    mount::setattr(root.as_fd(), false, &MountAttr { set: bits::RDONLY, ..MountAttr::default() })
+    mounting::set(root.as_fd(), false, &MountAttr { set: bits::RDONLY, ..MountAttr::default() })
 }
 
 pub(crate) fn set_propagation(root: &Root, flags: u64, recursive: bool) -> Result<(), Errno> {
-    mount::setattr(root.as_fd(), recursive, &MountAttr { propagation: flags, ..MountAttr::default() })
+    mounting::set(root.as_fd(), recursive, &MountAttr { propagation: flags, ..MountAttr::default() })
 }

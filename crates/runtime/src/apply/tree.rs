@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use knarr_sys::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use knarr_sys::mount::{self, FsMountFlags, MountAttr, MountAttrFlags};
-use knarr_sys::{Errno, InRoot, Root};
+use knarr_sys::{Errno, InRoot, Root, mounting};
 
 use super::child::Child;
 use super::root::explained;
@@ -28,21 +28,60 @@ pub(crate) struct Covers {
     nothing: Option<OwnedFd>,
 }
 
+/// The mounts on `/proc` and `/sys`, by the descriptors they were made with. What is hidden below them is looked up from there: were
+/// it looked up by its whole path, somebody who swaps the directory of the image for a link in between would get the real
+/// one unmasked (CVE-2019-19921).
+#[derive(Default)]
+pub(crate) struct Kept(Vec<(InRoot, Root)>);
+
+impl Kept {
+    fn keep(&mut self, target: &InRoot, mounted: OwnedFd) {
+        if matches!(target.as_bytes(), b"proc" | b"sys") {
+            self.0.retain(|(of, _)| of != target);
+            self.0.push((target.clone(), Root::from_fd(mounted)));
+        }
+    }
+
+    fn open(&self, root: &Root, path: &InRoot) -> Result<OwnedFd, Errno> {
+        let kept = self.0.iter().find_map(|(of, mounted)| Some((mounted, path.seen_from(of)?)));
+        match kept {
+            Some((mounted, rest)) => mounted.try_open(&rest, OFlags::PATH),
+            None => root.try_open(path, OFlags::PATH),
+        }
+    }
+}
+
 pub(crate) fn mount(child: &mut Child<'_>, step: &MountStep) -> Result<(), Trouble> {
     match &step.kind {
-        MountKind::FileSystem { .. } => file_system(child.root()?, step),
+        MountKind::FileSystem { .. } => {
+            let mounted = file_system(child.root()?, step)?;
+            child.kept.keep(&step.target, mounted);
+            Ok(())
+        }
         MountKind::Bind { source, recursive, opened, links, within } => {
             let follow = *links == Links::Followed;
-            let made = match within {
-                Some(path) => mount::clone_tree(child.root()?.open_path(path)?.as_fd(), *recursive)?,
-                None if *opened => in_our_order(child.next_mount()?, *recursive),
-                None => clone_path(source, *recursive, follow)?,
+            let opened = if *opened && within.is_none() { child.next_mount()? } else { None };
+            let made = match (within, opened) {
+                (Some(path), _) => mounting::tree(child.root()?.open_path(path)?.as_fd(), *recursive)?,
+                (None, Some(made)) => in_our_order(made, *recursive),
+                (None, None) => {
+                    let source = open_source(source, follow)?;
+                    // Before anything is mounted: the old call has no mounts that stand nowhere and vanish.
+                    if *links == Links::Copied && file_type(&source)? == FileType::Symlink {
+                        return copy_link(child.root()?, &step.target, &source);
+                    }
+                    mounting::tree(source.as_fd(), *recursive)?
+                }
             };
             match links {
                 Links::Copied if file_type(&made)? == FileType::Symlink => {
                     copy_link(child.root()?, &step.target, &made)
                 }
-                _ => place_bind(child.root()?, step, made.as_fd()),
+                _ => {
+                    place_bind(child.root()?, step, made.as_fd())?;
+                    child.kept.keep(&step.target, made);
+                    Ok(())
+                }
             }
         }
         MountKind::Cgroups { hierarchies, namespace, read_only } => {
@@ -54,11 +93,10 @@ pub(crate) fn mount(child: &mut Child<'_>, step: &MountStep) -> Result<(), Troub
     }
 }
 
-fn clone_path(source: &CStr, recursive: bool, follow: bool) -> Result<OwnedFd, Trouble> {
+fn open_source(source: &CStr, follow: bool) -> Result<OwnedFd, Trouble> {
     let nofollow = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
-    let source = fs::openat(fs::CWD, source, OFlags::PATH | OFlags::CLOEXEC | nofollow, Mode::empty())
-        .map_err(|errno| Trouble::new(errno, "the source"))?;
-    Ok(mount::clone_tree(source.as_fd(), recursive)?)
+    fs::openat(fs::CWD, source, OFlags::PATH | OFlags::CLOEXEC | nofollow, Mode::empty())
+        .map_err(|errno| Trouble::new(errno, "the source"))
 }
 
 /// The kernel lists mounts in the order they were made, and what the parent opened was made before all others; a copy is made now.
@@ -82,7 +120,7 @@ fn place_bind(root: &Root, step: &MountStep, made: BorrowedFd<'_>) -> Result<(),
     if step.on_proc {
         procfs::check(made).map_err(|errno| Trouble::new(errno, "the source, which is no procfs"))?;
     }
-    mount::attach(made, target.as_fd())?;
+    mounting::attach(made, target.as_fd())?;
     change(made, step)
 }
 
@@ -92,15 +130,15 @@ fn change(made: BorrowedFd<'_>, step: &MountStep) -> Result<(), Trouble> {
     let own = MountAttr { set: step.own.set, clear: step.own.clear | step.implied_clear, ..MountAttr::default() };
     match own.set | own.clear {
         0 => {}
-        _ if step.locked => mount::setattr(made, false, &unlocked(made, step, own)?)?,
-        _ => match mount::setattr(made, false, &own) {
-            Err(Errno::PERM) => mount::setattr(made, false, &unlocked(made, step, own)?)?,
+        _ if step.locked => mounting::set(made, false, &unlocked(made, step, own)?)?,
+        _ => match mounting::set(made, false, &own) {
+            Err(Errno::PERM) => mounting::set(made, false, &unlocked(made, step, own)?)?,
             other => other?,
         },
     }
-    attributes(made, true, step.recursive.set, step.recursive.clear)?;
+    attributes(made, true, step.recursive.set, step.recursive.clear).map_err(below)?;
     for (propagation, recursive) in &step.propagation {
-        mount::setattr(made, *recursive, &MountAttr { propagation: *propagation, ..MountAttr::default() })?;
+        mounting::set(made, *recursive, &MountAttr { propagation: *propagation, ..MountAttr::default() })?;
     }
     Ok(())
 }
@@ -132,22 +170,32 @@ const ST_NOATIME: u64 = 1024;
 const ST_NODIRATIME: u64 = 2048;
 const ST_RELATIME: u64 = 4096;
 
+/// What is missing where the mounts below cannot be changed.
+fn below(errno: Errno) -> Trouble {
+    match errno {
+        Errno::NOSYS => Trouble::new(errno, "attributes of the mounts below need mount_setattr(2), Linux 5.12"),
+        other => other.into(),
+    }
+}
+
 fn attributes(made: BorrowedFd<'_>, recursive: bool, set: u64, clear: u64) -> Result<(), Errno> {
     if set == 0 && clear == 0 {
         return Ok(());
     }
     let attr = MountAttr { set, clear, ..MountAttr::default() };
-    match mount::setattr(made, recursive, &attr) {
+    match mounting::set(made, recursive, &attr) {
         Err(Errno::PERM) if clear != 0 => {
             let set = MountAttr { set: set & !bits::ATIME, ..MountAttr::default() };
-            if set.set == 0 { Ok(()) } else { mount::setattr(made, recursive, &set) }
+            if set.set == 0 { Ok(()) } else { mounting::set(made, recursive, &set) }
         }
         other => other,
     }
 }
 
-fn file_system(root: &Root, step: &MountStep) -> Result<(), Trouble> {
-    let MountKind::FileSystem { fstype, source, options, copy_up, instead, .. } = &step.kind else { return Ok(()) };
+fn file_system(root: &Root, step: &MountStep) -> Result<OwnedFd, Trouble> {
+    let MountKind::FileSystem { fstype, source, options, copy_up, instead, .. } = &step.kind else {
+        return Err(Errno::INVAL.into());
+    };
     let with_mode;
     let options = match covered_mode(root, step, fstype, options) {
         Some(mode) => {
@@ -167,12 +215,12 @@ fn file_system(root: &Root, step: &MountStep) -> Result<(), Trouble> {
     if *copy_up {
         copy_up::fill(target.as_fd(), made.as_fd())?;
     }
-    mount::attach(made.as_fd(), target.as_fd())?;
+    mounting::attach(made.as_fd(), target.as_fd())?;
     attributes(made.as_fd(), true, step.recursive.set, step.recursive.clear)?;
     for (propagation, recursive) in &step.propagation {
-        mount::setattr(made.as_fd(), *recursive, &MountAttr { propagation: *propagation, ..MountAttr::default() })?;
+        mounting::set(made.as_fd(), *recursive, &MountAttr { propagation: *propagation, ..MountAttr::default() })?;
     }
-    Ok(())
+    Ok(made)
 }
 
 /// A tmpfs that is given no mode has that of the directory it covers, as with runc; where there is none, its own default of 1777.
@@ -187,10 +235,11 @@ fn covered_mode(root: &Root, step: &MountStep, fstype: &CStr, options: &[FsOptio
 }
 
 /// A user namespace that does not own the network may not mount its own sysfs: it sees the one outside.
-fn instead_of(step: &MountStep, path: &CStr, target: &OwnedFd) -> Result<(), Trouble> {
-    let made = clone_path(path, true, true)?;
-    mount::attach(made.as_fd(), target.as_fd())?;
-    change(made.as_fd(), step)
+fn instead_of(step: &MountStep, path: &CStr, target: &OwnedFd) -> Result<OwnedFd, Trouble> {
+    let made = mounting::tree(open_source(path, true)?.as_fd(), true)?;
+    mounting::attach(made.as_fd(), target.as_fd())?;
+    change(made.as_fd(), step)?;
+    Ok(made)
 }
 
 /// A new file system, not yet anywhere.
@@ -220,6 +269,9 @@ fn configure<'o>(
     options: impl Iterator<Item = &'o FsOption>,
     attr: MountAttrFlags,
 ) -> Result<OwnedFd, Trouble> {
+    if !mounting::has_new_calls() {
+        return configure_old(fstype, source, options, attr);
+    }
     let fs = mount::fsopen(fstype, mount::FsOpenFlags::FSOPEN_CLOEXEC)?;
     let set_all = || {
         mount::fsconfig_set_string(&fs, c"source", source)?;
@@ -234,6 +286,40 @@ fn configure<'o>(
     };
     set_all().map_err(|errno| explained(&fs, errno))
 }
+
+/// The same for mount(2): flags of the file system as bits, the rest as one string.
+fn configure_old<'o>(
+    fstype: &CStr,
+    source: &CStr,
+    options: impl Iterator<Item = &'o FsOption>,
+    attr: MountAttrFlags,
+) -> Result<OwnedFd, Trouble> {
+    let (mut flags, mut data) = (ms_flags(attr.bits().into()), Vec::new());
+    for option in options {
+        match FS_FLAGS.iter().find(|(name, _)| option.value.is_none() && *name == option.key.as_c_str()) {
+            Some((_, flag)) => flags |= flag,
+            None => {
+                let value = option.value.as_ref().map(|value| [b"=", value.to_bytes()].concat()).unwrap_or_default();
+                data.extend(
+                    [if data.is_empty() { &b""[..] } else { b"," }, option.key.to_bytes(), value.as_slice()].concat(),
+                );
+            }
+        }
+    }
+    let data = CString::new(data).map_err(|_| Errno::INVAL)?;
+    Ok(mounting::file_system(source, fstype, flags, &data)?)
+}
+
+/// Options of a new file system that mount(2) takes as `MS_*`.
+const FS_FLAGS: [(&CStr, u64); 7] = [
+    (c"ro", bits::RDONLY),
+    (c"sync", bits::MS_SYNCHRONOUS),
+    (c"dirsync", bits::MS_DIRSYNC),
+    (c"mand", bits::MS_MANDLOCK),
+    (c"lazytime", bits::MS_LAZYTIME),
+    (c"async", 0),
+    (c"nolazytime", 0),
+];
 
 fn remount(root: &Root, step: &MountStep, flags: u64, data: &CStr) -> Result<(), Trouble> {
     let target = target(root, step, true)?;
@@ -415,8 +501,8 @@ fn bind_device(root: &Root, step: &DeviceStep, outside: &CStr) -> Result<(), Tro
     }
     make_file(root, &step.path)?;
     let target = root.open_path_nofollow(&step.path)?;
-    let made = mount::clone_tree(outside.as_fd(), false)?;
-    Ok(mount::attach(made.as_fd(), target.as_fd())?)
+    let made = mounting::tree(outside.as_fd(), false)?;
+    Ok(mounting::attach(made.as_fd(), target.as_fd())?)
 }
 
 /// What the image brought stays.
@@ -431,22 +517,24 @@ pub(crate) fn link(child: &mut Child<'_>, text: &CStr, at: &InRoot) -> Result<()
 
 pub(crate) fn seal(root: &Root, path: &InRoot) -> Result<(), Trouble> {
     let mounted = root.open_path(path)?;
-    Ok(mount::setattr(mounted.as_fd(), false, &MountAttr { set: bits::RDONLY, ..MountAttr::default() })?)
+    Ok(mounting::set(mounted.as_fd(), false, &MountAttr { set: bits::RDONLY, ..MountAttr::default() })?)
 }
 
-pub(crate) fn read_only(root: &Root, path: &InRoot) -> Result<(), Trouble> {
-    let target = match root.try_open(path, OFlags::PATH) {
+pub(crate) fn read_only(child: &Child<'_>, path: &InRoot) -> Result<(), Trouble> {
+    let target = match child.kept.open(child.root()?, path) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,
     };
-    let made = mount::clone_tree(target.as_fd(), true)?;
-    mount::setattr(made.as_fd(), true, &MountAttr { set: bits::RDONLY, ..MountAttr::default() })?;
-    Ok(mount::attach(made.as_fd(), target.as_fd())?)
+    let made = mounting::tree(target.as_fd(), true)?;
+    // Without mount_setattr(2) what is mounted below stays as it is, as in every runtime before Linux 5.12.
+    let below = mounting::has_new_calls();
+    mounting::set(made.as_fd(), below, &MountAttr { set: bits::RDONLY, ..MountAttr::default() })?;
+    Ok(mounting::attach(made.as_fd(), target.as_fd())?)
 }
 
 /// A file is covered by the null device, a directory by an empty file system; all of them by the same one.
 pub(crate) fn mask(child: &mut Child<'_>, path: &InRoot) -> Result<(), Trouble> {
-    let target = match child.root()?.try_open(path, OFlags::PATH) {
+    let target = match child.kept.open(child.root()?, path) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,
     };
@@ -457,19 +545,19 @@ pub(crate) fn mask(child: &mut Child<'_>, path: &InRoot) -> Result<(), Trouble> 
         Some(null) => null,
         None => open_null()?,
     };
-    let made = mount::clone_tree(null.as_fd(), false)?;
+    let made = mounting::tree(null.as_fd(), false)?;
     child.covers.null = Some(null);
-    Ok(mount::attach(made.as_fd(), target.as_fd())?)
+    Ok(mounting::attach(made.as_fd(), target.as_fd())?)
 }
 
 fn cover_directory(covers: &mut Covers, target: &OwnedFd) -> Result<(), Trouble> {
     if let Some(nothing) = &covers.nothing {
-        let made = mount::clone_tree(nothing.as_fd(), false)?;
-        return Ok(mount::attach(made.as_fd(), target.as_fd())?);
+        let made = mounting::tree(nothing.as_fd(), false)?;
+        return Ok(mounting::attach(made.as_fd(), target.as_fd())?);
     }
     let attr = MountAttrFlags::from_bits_retain((bits::RDONLY | bits::NOSUID | bits::NODEV | bits::NOEXEC) as u32);
     let made = fresh(c"tmpfs", c"tmpfs", &[], attr)?;
-    mount::attach(made.as_fd(), target.as_fd())?;
+    mounting::attach(made.as_fd(), target.as_fd())?;
     // Attached, it can be cloned by every kernel.
     covers.nothing = Some(made);
     Ok(())

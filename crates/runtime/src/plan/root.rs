@@ -94,9 +94,9 @@ fn root_step(build: &mut Build<'_>) {
             let Some(source) = build.c_string("root.path", path.as_os_str()) else { return };
             if build.opens_outside() {
                 let (recursive, follow, ids) = (true, true, None);
+                build.child.push(Step::OpenedRoot(source.clone()));
                 let open = ParentStep::OpenMount { source, recursive, follow, ids, ids_recursive: false };
                 build.before_clone.insert(0, open);
-                build.child.push(Step::OpenedRoot);
             } else {
                 build.child.push(Step::DirectoryRoot(source));
             }

@@ -467,7 +467,7 @@ pub enum Step {
     /// Bind the root directory onto itself.
     DirectoryRoot(CString),
     /// Attach the root directory the parent opened.
-    OpenedRoot,
+    OpenedRoot(CString),
     /// Use the root directory as it is (no mount namespace of our own).
     PlainRoot(CString),
     /// A mount.

@@ -1,6 +1,7 @@
 //! Runs a bundle as the monitor does, in a process of one thread: what the tests of this crate call.
 //!
 //! `runtime-driver <wanted.json>`; see [`Wanted`]. `runtime-driver runtime …` is the command line of the applet. Exits with the program's code, or ours with the error on standard error.
+//! `runtime-driver without CALL,…:ERRNO WORD…` is the same on a kernel that answers these calls with that number.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -26,7 +27,27 @@ struct Wanted {
     exec: Option<Process>,
 }
 
+/// Executes ourselves again behind a filter.
+fn without(list: &str) -> ExitCode {
+    let (names, errno) = list.split_once(':').expect("CALL,…:ERRNO");
+    let names: Vec<&str> = names.split(',').collect();
+    let rule = serde_json::json!({ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": errno.parse::<u32>().expect("a number") });
+    let profile = serde_json::json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] });
+    let profile = serde_json::from_value(profile).expect("a profile");
+    let program =
+        knarr_seccomp::compile(&profile, knarr_seccomp::native().expect("an architecture")).expect("a program");
+    assert!(program.unknown.is_empty(), "no such calls: {:?}", program.unknown);
+    knarr_sys::seccomp::install(&program.instructions, 0).expect("installed: this process may");
+    let mut words = std::env::args_os().skip(3);
+    let mut command = std::process::Command::new(std::env::current_exe().expect("a path"));
+    let why = std::os::unix::process::CommandExt::exec(command.args(words.by_ref()));
+    panic!("executed behind the filter: {why}");
+}
+
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|word| word == "without") {
+        return without(&std::env::args().nth(2).expect("what is missing"));
+    }
     if std::env::args_os().nth(1).is_some_and(|word| word == "runtime") {
         return knarr_runtime::applet(std::env::args_os().skip(2).collect());
     }

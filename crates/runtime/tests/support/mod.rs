@@ -78,6 +78,16 @@ fn unshare_works() -> bool {
     Command::new("unshare").args(["-Urm", "true"]).output().is_ok_and(|output| output.status.success())
 }
 
+/// `CALL,…:ERRNO`: what the kernel of these tests is to lack. Those of `fallbacks.rs` run all the others with it.
+fn missing_calls() -> Option<String> {
+    std::env::var("KNARR_TEST_WITHOUT").ok()
+}
+
+/// Whether this call is missing.
+pub fn lacks(call: &str) -> bool {
+    missing_calls().is_some_and(|list| list.split([',', ':']).any(|name| name == call))
+}
+
 /// `false`, saying so, where a test wants more than an ordinary user may.
 pub fn root_or_skip() -> bool {
     if !is_root() {
@@ -112,14 +122,28 @@ impl Bundle {
         self.run_by(if is_root() { &[] } else { &["unshare", "-Urm"] })
     }
 
-    /// Runs it behind another command.
-    pub fn run_by(&self, before: &[&str]) -> Outcome {
+    /// Writes what the driver reads.
+    pub fn wanted(&self) -> PathBuf {
         let wanted = json!({ "options": self.options, "exec": self.exec });
         let file = self.dir.path().join("wanted.json");
         fs::write(&file, wanted.to_string()).expect("written");
         fs::write(self.dir.path().join("config.json"), self.config.to_string()).expect("written");
+        file
+    }
+
+    /// Makes the bundle another user's.
+    pub fn give_to(&self, user: u32) {
+        let status = Command::new("chown").args(["-Rh", &format!("{user}:{user}")]).arg(self.path()).status();
+        assert!(status.expect("chown").success());
+    }
+
+    /// Runs it behind another command.
+    pub fn run_by(&self, before: &[&str]) -> Outcome {
+        let file = self.wanted();
         let driver = env!("CARGO_BIN_EXE_runtime-driver");
-        let mut words = before.iter().copied().chain([driver]);
+        let missing = missing_calls();
+        let behind = missing.iter().flat_map(|list| ["without", list]);
+        let mut words = before.iter().copied().chain([driver]).chain(behind);
         let mut command = Command::new(words.next().expect("at least the driver"));
         let output = command.args(words).arg(file).output().expect("the driver");
         Outcome {

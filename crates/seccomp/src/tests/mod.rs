@@ -1,5 +1,6 @@
 //! Decisions of compiled programs, seen by running them.
 
+mod corpus;
 mod differential;
 mod machine;
 

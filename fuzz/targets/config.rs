@@ -1,0 +1,7 @@
+//! `config.json` to plan.
+#![no_main]
+
+#[path = "../checks/config.rs"]
+mod config;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| config::check(bytes));
