@@ -57,7 +57,7 @@ pub fn check(bytes: &[u8], place: &Path) {
     let directory = |version, path| Directory { version, controllers: controllers.clone(), path };
     let both = [directory(Version::V2, v2.clone()), directory(Version::V1, v1.clone())];
     for directory in both {
-        let cgroup = Cgroup { directories: vec![directory], left_out: Vec::new() };
+        let cgroup = Cgroup { directories: vec![directory], ..Cgroup::default() };
         let _ = cgroup.stats();
         let _ = cgroup.frozen();
         let _ = cgroup.processes();
