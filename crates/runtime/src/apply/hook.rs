@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, Stdio as Pipe};
+use std::process::{self, Command, Stdio as Pipe};
 use std::time::{Duration, Instant};
 
 use knarr_sys::clone3::{CloneOptions, clone3};
@@ -95,7 +95,7 @@ fn wait(handle: &OwnedFd, timeout_s: Option<u64>) -> Option<Exit> {
 }
 
 /// The same without a handle that could be waited on: it is asked again and again.
-fn wait_asking(mut child: Child, timeout_s: Option<u64>) -> Option<Exit> {
+fn wait_asking(mut child: process::Child, timeout_s: Option<u64>) -> Option<Exit> {
     let end = timeout_s.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     loop {
         match child.try_wait() {
