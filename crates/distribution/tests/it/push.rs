@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -108,9 +109,10 @@ fn an_image_arrives_whole_and_its_manifest_last() {
 #[test]
 fn a_broken_upload_goes_on_at_the_byte_the_registry_has() {
     let layer = Layer::big();
-    let (server, dock) = dock(|request, dock| {
-        let first = request.method == "PATCH" && dock.uploads.values().all(Vec::is_empty);
-        first.then(|| {
+    let broken = AtomicBool::new(false);
+    let (server, dock) = dock(move |request, dock| {
+        let of_layer = request.method == "PATCH" && request.bytes.len() > 1 << 20;
+        (of_layer && !broken.swap(true, Ordering::Relaxed)).then(|| {
             let id = request.path.rsplit('/').next().unwrap();
             dock.uploads.get_mut(id).unwrap().extend(&request.bytes[..1 << 20]);
             Reply::new(503, "")
@@ -137,8 +139,12 @@ fn who_refuses_big_requests_gets_pieces() {
 #[test]
 fn a_registry_that_forgets_an_upload_gets_all_of_it_again() {
     let layer = Layer::big();
-    let (server, dock) = dock(|request, dock| match request.method.as_str() {
-        "PATCH" if dock.uploads.len() == 1 => Some(Reply::new(502, "")),
+    // Once, and the layer's alone: the config is on its way beside it.
+    let forgotten = AtomicBool::new(false);
+    let (server, dock) = dock(move |request, _| match request.method.as_str() {
+        "PATCH" if request.bytes.len() > 1 << 20 && !forgotten.swap(true, Ordering::Relaxed) => {
+            Some(Reply::new(502, ""))
+        }
         "GET" if request.path.contains("/uploads/") => Some(Reply::error(404, "BLOB_UPLOAD_UNKNOWN", "unknown")),
         _ => None,
     });
