@@ -9,6 +9,7 @@ use knarr_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Mount, Spec
 
 use super::Build;
 use super::step::{ParentStep, Step, Sync, UnitStep};
+use crate::host::HostCgroups;
 use crate::{CgroupChoice, Problem};
 
 pub(super) fn join(build: &mut Build<'_>, spec: &Spec, linux: &Linux) {
@@ -46,7 +47,7 @@ pub(super) fn join(build: &mut Build<'_>, spec: &Spec, linux: &Linux) {
             _ => PathBuf::from("/knarr").join(&build.options.id),
         },
     };
-    let devices_later = resources.devices().is_some();
+    let devices_later = resources.devices().is_some() && !build.host.cgroups.iter().any(lists_devices_in_files);
     let required = match build.options.rootless {
         Some(rootless) => limits || !rootless,
         None => limits || (linux.cgroups_path().is_some() && !build.host.user_namespace),
@@ -145,6 +146,12 @@ pub(super) fn descend(build: &mut Build<'_>, spec: &Spec, linux: &Linux) {
         ParentStep::Descend { to, owner },
         ParentStep::Say(Sync::CgroupDelegated),
     ]);
+}
+
+/// Version 1 takes a list rule by rule, "none" first: a child that made its devices meanwhile would be denied. Version 2 takes
+/// a program, whole.
+fn lists_devices_in_files(hierarchy: &HostCgroups) -> bool {
+    !hierarchy.version2 && hierarchy.controllers.iter().any(|name| name == "devices")
 }
 
 /// The device list, behind what the child waits for first, and before any hook runs in the group.
