@@ -7,6 +7,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use knarr_spec::runtime::LinuxResources;
@@ -160,10 +161,22 @@ fn inherit_cpuset(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// How often and how long apart a group that is not empty is looked at again: who was killed a moment ago leaves it at its end.
+const DYING_TRIES: u32 = 100;
+const DYING_STEP: Duration = Duration::from_millis(10);
+
 /// A directory that was there may be used only when nobody is in it.
 fn must_be_empty(directory: &Path) -> Result<(), Error> {
-    let pids = in_directory(directory)?;
-    if pids.is_empty() { Ok(()) } else { Err(Error::NotEmpty { path: directory.into(), pids }) }
+    for _ in 0..DYING_TRIES {
+        if in_directory(directory)?.is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(DYING_STEP);
+    }
+    match in_directory(directory)? {
+        pids if pids.is_empty() => Ok(()),
+        pids => Err(Error::NotEmpty { path: directory.into(), pids }),
+    }
 }
 
 /// … and only when whoever enters it can go on.
