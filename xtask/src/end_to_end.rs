@@ -5,12 +5,13 @@
 //! `done` at the end; without that last line the run counts as broken.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use crate::tally::Tally;
+use crate::watch::{self, SILENCE_MAX};
 use crate::workspace::Workspace;
 use crate::{Outcome, cargo, shell};
 
@@ -106,25 +107,26 @@ fn ids_of_user() -> Option<(u32, u32)> {
 
 /// Runs the test program and reads what it says as it comes.
 fn read(mut command: Command) -> Outcome<Tally> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-    let out = child.stdout.take().ok_or("no output")?;
-    let tally = tally(out, 1, |line| println!("{line}"))?;
-    child.wait()?;
-    Ok(tally)
+    tally(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?, 1, SILENCE_MAX, |line| println!("{line}"))
 }
 
-/// Counts the lines of `runs` runs, handing each to `show`.
-pub fn tally(out: impl Read, runs: usize, mut show: impl FnMut(&str)) -> Outcome<Tally> {
+/// Counts the lines of `runs` runs of the test program, which `child` is or contains and which write to its piped output,
+/// handing each to `show`.
+pub fn tally(mut child: Child, runs: usize, silence_max: Duration, mut show: impl FnMut(&str)) -> Outcome<Tally> {
+    let out = child.stdout.take().ok_or("no output")?;
     let (mut tally, mut done) = (Tally::default(), 0);
-    for line in BufReader::new(out).split(b'\n') {
-        let line = String::from_utf8_lossy(&line?).trim_end().to_string();
-        show(&line);
+    let heard = watch::lines(&mut child, out, silence_max, |line| {
+        let line = line.trim_end();
+        show(line);
         done += usize::from(line == "done");
-        count(&line, &mut tally);
+        count(line, &mut tally);
+    });
+    match heard {
+        Err(why) => tally.add(Tally::broken("the test program", why)),
+        Ok(()) if done != runs => tally.add(Tally::broken("the test program", "it ended before its last test")),
+        Ok(()) => (),
     }
-    if done != runs {
-        tally.add(Tally::broken("the test program", "it ended before its last test"));
-    }
+    child.wait()?;
     Ok(tally)
 }
 
@@ -148,15 +150,20 @@ pub fn present(path: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn counted(said: &str, runs: usize) -> Tally {
+        let child = Command::new("printf").arg(said).stdout(Stdio::piped()).spawn().expect("printf");
+        tally(child, runs, SILENCE_MAX, |_| ()).expect("a tally")
+    }
+
     #[test]
     fn each_kind_of_line_is_counted() {
-        let tally = tally("ok a\nFAILED b\n    why\nskipped (no (real) root) c\ndone\n".as_bytes(), 1, |_| ()).unwrap();
+        let tally = counted("ok a\nFAILED b\n    why\nskipped (no (real) root) c\ndone\n", 1);
         assert_eq!((tally.passed, tally.failed.len()), (1, 1));
         assert_eq!(tally.skipped, [("c".to_string(), "no (real) root".to_string())]);
     }
 
     #[test]
     fn a_run_that_stops_halfway_is_a_failure() {
-        assert_eq!(tally("ok a\ndone\n".as_bytes(), 2, |_| ()).unwrap().failed.len(), 1);
+        assert_eq!(counted("ok a\ndone\n", 2).failed.len(), 1);
     }
 }

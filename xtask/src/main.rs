@@ -20,6 +20,7 @@ mod test;
 mod tidy;
 mod uml;
 mod unit;
+mod watch;
 mod workspace;
 
 use std::process::ExitCode;

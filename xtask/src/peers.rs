@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use crate::end_to_end;
 use crate::tally::Tally;
+use crate::watch::SILENCE_MAX;
 use crate::{Outcome, cargo, shell, workspace};
 
 /// podman knows pure cgroup v2 only; the others take what the machine has.
@@ -52,10 +53,8 @@ fn drive(tool: &std::path::Path, words: &[&str]) -> Outcome<Tally> {
         }
         let mut command = Command::new("bash");
         command.arg(tool).arg("enter").args(view).args(["bash", "/here/engines.sh", "/here"]).args(wanted);
-        let mut child = command.current_dir(&directory).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let said = child.stdout.take().ok_or("no output")?;
-        total.add(end_to_end::tally(said, 1, |line| println!("{line}"))?);
-        child.wait()?;
+        let child = command.current_dir(&directory).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        total.add(end_to_end::tally(child, 1, SILENCE_MAX, |line| println!("{line}"))?);
     }
     fs::remove_dir_all(&directory)?;
     Ok(total)

@@ -6,6 +6,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::end_to_end::{self, Kit, present};
 use crate::tally::Tally;
@@ -44,15 +45,14 @@ pub fn run(kit: &Kit, filter: &[&str]) -> Outcome<(Tally, String)> {
     command.arg("con0=null,fd:1").arg(format!("uml_dir={}", kit.directory.display())).arg("umid=uml");
     command.arg(format!("ubd0={}", disk.display()));
     command.arg(format!("init={}", init.display())).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn()?;
+    let child = command.spawn()?;
     let mut said = String::new();
     let listen = |line: &str| {
         if is_ours(line) {
             said += &format!("{line}\n");
         }
     };
-    let tally = end_to_end::tally(child.stdout.take().ok_or("no console")?, 2, listen)?;
-    child.wait()?;
+    let tally = end_to_end::tally(child, 2, Duration::from_secs(BOOT_SECONDS_MAX.into()), listen)?;
     Ok((tally.under("uml"), said))
 }
 

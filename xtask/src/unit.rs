@@ -4,9 +4,10 @@
 //! passing tests printed, and such a test counts as skipped and not as passed.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, pipe};
+use std::io::pipe;
 
 use crate::tally::Tally;
+use crate::watch::{self, SILENCE_MAX};
 use crate::{Outcome, shell};
 
 /// Builds and runs them all; output is passed on except what passing tests printed.
@@ -19,14 +20,17 @@ pub fn run(filter: &[&str]) -> Outcome<Tally> {
     let mut child = command.args(filter).stderr(writer.try_clone()?).stdout(writer).spawn()?;
     drop(command);
     let mut reading = Reading::default();
-    for line in BufReader::new(reader).split(b'\n') {
-        let line = String::from_utf8_lossy(&line?).into_owned();
-        if reading.line(&line) {
+    let heard = watch::lines(&mut child, reader, SILENCE_MAX, |line| {
+        if reading.line(line) {
             println!("{line}");
         }
+    });
+    let mut tally = reading.tally();
+    if let Err(why) = heard {
+        tally.add(Tally::broken("cargo test", why));
+        return Ok(tally);
     }
     let status = child.wait()?;
-    let tally = reading.tally();
     Ok(if !status.success() && tally.failed.is_empty() {
         Tally::broken("cargo test", format!("{status}; see above"))
     } else {
