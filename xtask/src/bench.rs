@@ -71,12 +71,16 @@ pub fn run(words: &[&str]) -> Outcome {
     let peers = peers::tool();
     let pairs: &[&str] = if peers.is_some() { &["podman", "docker", "runtime", registry::PEER] } else { &["nobody"] };
     let wanted = words.iter().copied().find_map(|word| word.strip_prefix("--only="));
-    let mut figures = Vec::new();
+    let (mut figures, mut failures) = (Vec::new(), Vec::new());
     for peer in pairs.iter().filter(|peer| wanted.is_none_or(|wanted| wanted == **peer)) {
-        figures.extend(measure(&kit, peers.as_deref(), peer)?);
+        match measure(&kit, peers.as_deref(), peer) {
+            Ok(measured) => figures.extend(measured),
+            Err(why) => failures.push(format!("{peer}: {why}")),
+        }
     }
     print(&figures);
-    record(&kit, profile, &figures)
+    record(&kit, profile, &figures)?;
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) }
 }
 
 /// Runs ourselves again inside the peers' tree, with the kit as `/here`.

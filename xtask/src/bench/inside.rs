@@ -20,6 +20,12 @@ const AT_ONCE: usize = 32;
 /// Longest time a daemon may take to answer.
 const DAEMON_START_MAX: Duration = Duration::from_secs(30);
 
+/// Longest time to wait for what a tool does after its command has ended, such as podman's clean-up of a container.
+const AFTERMATH_MAX: Duration = Duration::from_millis(500);
+
+/// Names of the programs that the tools leave running; the kernel cuts names to fifteen bytes.
+const PROGRAMS: [&str; 6] = ["knarr", "podman", "conmon", "docker", "containerd-shim", "runc"];
+
 /// One container tool with a state of its own.
 struct Tool {
     name: String,
@@ -72,8 +78,10 @@ fn measure(tools: &[Tool], peer: &str, rounds: usize) -> Outcome {
     for (what, action) in actions {
         let rounds = if what == "32 at once" { rounds / 3 } else { rounds };
         let mut samples = vec![Vec::new(); tools.len()];
+        let resting = at_work();
         for round in 0..WARM_UP + rounds {
             for (tool, samples) in tools.iter().zip(&mut samples) {
+                settle(resting);
                 let started = Instant::now();
                 action(tool)?;
                 samples.extend((round >= WARM_UP).then(|| started.elapsed().as_secs_f64() * 1000.0));
@@ -85,6 +93,21 @@ fn measure(tools: &[Tool], peer: &str, rounds: usize) -> Outcome {
         report("supervisor", tool, peer, vec![supervisor_kib(tool)?]);
     }
     Ok(())
+}
+
+/// Waits until no more programs of the tools run than when all rested: what one does late is not the other's time.
+fn settle(resting: usize) {
+    let started = Instant::now();
+    while at_work() > resting && started.elapsed() < AFTERMATH_MAX {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// How many programs of the tools run on this machine.
+fn at_work() -> usize {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = processes.filter_map(|process| fs::read_to_string(process.path().join("comm")).ok());
+    names.filter(|name| PROGRAMS.contains(&name.trim_end())).count()
 }
 
 fn report(what: &str, tool: &Tool, peer: &str, samples: Vec<f64>) {
