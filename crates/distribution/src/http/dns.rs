@@ -27,11 +27,27 @@ impl Resolve for Dns {
                     cell.get_or_init(|| made)
                 }
             };
-            let found = resolver.lookup_ip(name.as_str()).await?;
+            let found = resolver.lookup_ip(name.as_str()).await.map_err(|why| Unresolved::new(&name, why))?;
             let addresses: Vec<SocketAddr> = found.iter().map(|address| SocketAddr::new(address, 0)).collect();
             let addresses: Addrs = Box::new(addresses.into_iter());
             Ok(addresses)
         })
+    }
+}
+
+/// Why a name has no address, in the words of the engines (`no such host` is what scripts look for).
+#[derive(Debug, thiserror::Error)]
+enum Unresolved {
+    #[error("lookup {0}: no such host")]
+    Unknown(String),
+    #[error("lookup {0}: {1}")]
+    Unanswered(String, NetError),
+}
+
+impl Unresolved {
+    fn new(name: &Name, why: NetError) -> Unresolved {
+        let name = name.as_str().to_string();
+        if why.is_no_records_found() { Unresolved::Unknown(name) } else { Unresolved::Unanswered(name, why) }
     }
 }
 
@@ -43,4 +59,20 @@ fn resolver() -> Result<TokioResolver, NetError> {
     });
     builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_resolver::net::{DnsError, NoRecords};
+    use hickory_resolver::proto::op::{Query, ResponseCode};
+
+    #[test]
+    fn a_name_without_an_address_is_told_from_a_server_without_an_answer() {
+        let name: Name = "sea.invalid".parse().expect("a name");
+        assert_eq!(Unresolved::new(&name, NetError::Busy).to_string(), "lookup sea.invalid: resource too busy");
+        let unknown = NoRecords::new(Query::default(), ResponseCode::NXDomain);
+        let unknown = NetError::Dns(DnsError::NoRecordsFound(unknown));
+        assert_eq!(Unresolved::new(&name, unknown).to_string(), "lookup sea.invalid: no such host");
+    }
 }
