@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use knarr_cgroup::{Cgroup, Directory};
 use knarr_runtime::{CreateOptions, Created, ExecTarget, Host, RootSource, Stdio};
-use knarr_spec::runtime::{LinuxPersonality, LinuxSeccomp, Spec};
+use knarr_spec::runtime::{LinuxMemoryPolicy, LinuxPersonality, LinuxSeccomp, Spec};
 use serde::Deserialize;
 
 pub(crate) use crate::foreign::Foreign;
@@ -109,6 +109,8 @@ struct LinuxPart {
     seccomp: Option<LinuxSeccomp>,
     #[serde(default)]
     personality: Option<LinuxPersonality>,
+    #[serde(default, rename = "memoryPolicy")]
+    memory_policy: Option<LinuxMemoryPolicy>,
 }
 
 fn join(config: &ExecConfig, stdio: Stdio, terminal: bool) -> Result<Made, Error> {
@@ -126,6 +128,7 @@ fn join(config: &ExecConfig, stdio: Stdio, terminal: bool) -> Result<Made, Error
         seccomp: part.linux.seccomp,
         annotations: part.annotations.clone(),
         personality: part.linux.personality,
+        memory_policy: part.linux.memory_policy,
         state: Some(knarr_runtime::State {
             oci_version: part.oci_version,
             id: config.container.clone(),

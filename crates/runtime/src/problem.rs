@@ -47,6 +47,9 @@ pub enum Problem {
         /// As found.
         value: String,
     },
+    /// A memory policy the kernel would not take.
+    #[error("linux.memoryPolicy: {0}")]
+    MemoryPolicy(String),
     /// Something that needs another property.
     #[error("{at}: {value:?} needs {needs}")]
     Needs {

@@ -153,6 +153,22 @@ fn exec_joins_with_its_own_code_directory_and_variables() {
 }
 
 #[test]
+fn the_memory_policy_holds_for_the_program_and_for_one_that_joins() {
+    let Some(mut runtime) = Runtime::new("sleep 60") else { return };
+    runtime.bundle.config["linux"]["memoryPolicy"] =
+        json!({ "mode": "MPOL_PREFERRED", "nodes": "0", "flags": ["MPOL_F_RELATIVE_NODES"] });
+    let id = runtime.id.as_str();
+    if fs::metadata("/proc/self/numa_maps").is_err() {
+        return eprintln!("skipped: this kernel has no memory policies (CONFIG_NUMA)");
+    }
+    runtime.good(&["run", "--detach", id]);
+    for process in ["1", "self"] {
+        let first = runtime.good(&["exec", id, "head", "-n1", &format!("/proc/{process}/numa_maps")]);
+        assert!(first.contains(" prefer=relative:0 "), "{process}: {first}");
+    }
+}
+
+#[test]
 fn pause_stops_and_resume_continues() {
     let Some(runtime) = Runtime::new("sleep 60") else { return };
     let id = runtime.id.as_str();

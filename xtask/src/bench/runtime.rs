@@ -41,7 +41,8 @@ pub fn run(kit: &Path, rounds: usize) -> Outcome {
         Runtime { name: "crun", prefix: vec!["crun".into()] },
         Runtime { name: "runc", prefix: vec!["runc".into()] },
     ];
-    let run = |runtime: &Runtime| shell(&mut runtime.command(&["run", "--bundle", &path, "boat"]));
+    let (boat, sleeper) = (unique("boat"), unique("sleeper"));
+    let run = |runtime: &Runtime| shell(&mut runtime.command(&["run", "--bundle", &path, &boat]));
     let floor = || {
         let mut command = Command::new("unshare");
         command.args(["-muipn", "-C", "--fork", "--propagation", "unchanged"]).arg(bundle.join("rootfs/bin/true"));
@@ -53,19 +54,26 @@ pub fn run(kit: &Path, rounds: usize) -> Outcome {
     all.push(("floor", &floor));
     report("runtime run", measure(&all, rounds)?);
 
+    let other = sleeping(&bundle)?;
+    let exec =
+        |runtime: &Runtime| shell(&mut runtime.command(&["exec", &format!("{sleeper}-{}", runtime.name), "/bin/true"]));
     let execs: Vec<_> = runtimes.iter().map(|runtime| move || exec(runtime)).collect();
-    for runtime in &runtimes {
-        shell(&mut runtime.command(&["run", "--detach", "--bundle", &sleeping(&bundle)?, "sleeper"]))?;
-    }
     let all: Vec<(&str, &dyn Fn() -> Outcome)> =
         runtimes.iter().zip(&execs).map(|(runtime, exec)| (runtime.name, exec as &dyn Fn() -> Outcome)).collect();
-    let measured = measure(&all, rounds);
+    let sleep = |runtime: &Runtime| {
+        let mut command =
+            runtime.command(&["run", "--detach", "--bundle", &other, &format!("{sleeper}-{}", runtime.name)]);
+        // The sleeper keeps what it inherits: nobody may wait for the end of a pipe.
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}").into()) }
+    };
+    let measured = runtimes.iter().try_for_each(sleep).and_then(|()| measure(&all, rounds));
     for runtime in &runtimes {
-        let _ = shell(&mut runtime.command(&["delete", "--force", "sleeper"]));
+        let _ = shell(&mut runtime.command(&["delete", "--force", &format!("{sleeper}-{}", runtime.name)]));
     }
     report("runtime exec", measured?);
 
-    let memory = runtimes.iter().map(|runtime| Ok((runtime.name, vec![peak_kib(runtime, &path)?])));
+    let memory = runtimes.iter().map(|runtime| Ok((runtime.name, vec![peak_kib(runtime, &path, &boat)?])));
     report("runtime memory", memory.collect::<Outcome<Vec<_>>>()?);
     for count in AT_ONCE {
         let each = runtimes.iter().map(|runtime| Ok((runtime.name, vec![at_once(runtime, &path, count)?])));
@@ -75,8 +83,9 @@ pub fn run(kit: &Path, rounds: usize) -> Outcome {
     Ok(())
 }
 
-fn exec(runtime: &Runtime) -> Outcome {
-    shell(&mut runtime.command(&["exec", "sleeper", "/bin/true"]))
+/// Control groups are the machine's: another bench may run beside this one.
+fn unique(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
 }
 
 /// What `runc spec` writes, with the filter our engine gives its containers.
@@ -129,20 +138,20 @@ fn measure<'n>(all: &[(&'n str, &dyn Fn() -> Outcome)], rounds: usize) -> Outcom
 }
 
 /// The largest resident set of the runtime and all it starts, in KiB.
-fn peak_kib(runtime: &Runtime, bundle: &str) -> Outcome<f64> {
+fn peak_kib(runtime: &Runtime, bundle: &str, id: &str) -> Outcome<f64> {
     let mut command = Command::new("/usr/bin/time");
-    command.args(["-f", "%M"]).args(&runtime.prefix).args(["run", "--bundle", bundle, "boat"]).stdin(Stdio::null());
+    command.args(["-f", "%M"]).args(&runtime.prefix).args(["run", "--bundle", bundle, id]).stdin(Stdio::null());
     let output = command.output()?;
     Ok(String::from_utf8_lossy(&output.stderr).trim().lines().last().unwrap_or_default().parse()?)
 }
 
 /// Milliseconds for each of `count` containers that are created, started and deleted at once.
 fn at_once(runtime: &Runtime, bundle: &str, count: usize) -> Outcome<f64> {
-    let runtime = runtime.prefix.join(" ");
+    let (runtime, crowd) = (runtime.prefix.join(" "), unique("crowd"));
     let started = Instant::now();
     let start = |number| {
         let script = format!(
-            "{runtime} create --bundle {bundle} crowd{number} && {runtime} start crowd{number} && {runtime} delete --force crowd{number}"
+            "{runtime} create --bundle {bundle} {crowd}-{number} && {runtime} start {crowd}-{number} && {runtime} delete --force {crowd}-{number}"
         );
         Ok(Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?)
     };

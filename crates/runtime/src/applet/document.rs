@@ -4,8 +4,11 @@
 
 use std::path::Path;
 
-use knarr_spec::OtherPlatforms;
-use serde::de::DeserializeOwned;
+use knarr_spec::{
+    OtherPlatforms,
+    runtime::{MemoryPolicyFlagType, MemoryPolicyModeType},
+};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
@@ -36,9 +39,23 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], path: &Path, at: &str) -> 
     let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else { return Err(wrong(error)) };
     let unknown = value.pointer_mut(at).map(mend).unwrap_or_default();
     let warnings = unknown.iter().map(|name| format!("process.capabilities: unknown capability {name:?} is ignored"));
+    let policy = memory_policy_trouble(&value);
     // The first error knows its line.
-    let document = serde_json::from_value(value).map_err(|_| wrong(error))?;
+    let document = serde_json::from_value(value)
+        .map_err(|_| policy.map_or_else(|| wrong(error), |why| Failure::MemoryPolicy { path: path.into(), why }))?;
     Ok(Read { document, warnings: warnings.collect() })
+}
+
+/// What is wrong with a memory policy that cannot be read, in the words runc's users look for.
+fn memory_policy_trouble(document: &Value) -> Option<String> {
+    let policy = document.pointer("/linux/memoryPolicy")?;
+    let mode = policy.get("mode").cloned().unwrap_or_else(|| json!(""));
+    if MemoryPolicyModeType::deserialize(&mode).is_err() {
+        return Some(format!("invalid memory policy mode {mode}"));
+    }
+    let flags = policy.get("flags").and_then(Value::as_array).into_iter().flatten();
+    let mut unknown = flags.filter(|flag| MemoryPolicyFlagType::deserialize(*flag).is_err());
+    unknown.next().map(|flag| format!("invalid memory policy flag {flag}"))
 }
 
 /// How 1.2 asked for monitoring, which `oci-spec` reads by other names.
@@ -134,6 +151,17 @@ mod tests {
         assert!(text(br#"{"ociVersion":"1.3.0","freebsd":{"jail":{"host":"no"}}}"#).unwrap().contains("no"));
         assert!(text(b"{").is_some());
     }
+    #[test]
+    fn a_memory_policy_that_is_none_is_told_in_runcs_words() {
+        let text = |policy: &str| {
+            let text = format!(r#"{{"ociVersion":"1.3.0","linux":{{"memoryPolicy":{policy}}}}}"#);
+            read::<Spec>(text.as_bytes(), Path::new("c"), "/process").err().map(|failure| failure.text()).unwrap()
+        };
+        assert!(text("{}").ends_with(r#"invalid memory policy mode """#));
+        assert!(text(r#"{"mode":"BIND","nodes":"0"}"#).ends_with(r#"invalid memory policy mode "BIND""#));
+        assert!(text(r#"{"mode":"MPOL_BIND","flags":["x"]}"#).ends_with(r#"invalid memory policy flag "x""#));
+    }
+
     #[test]
     fn a_process_without_a_user_is_roots() {
         let read = read::<Process>(br#"{"args":["/bin/true"],"cwd":"/"}"#, Path::new("p"), "").unwrap();

@@ -52,6 +52,7 @@ fn one_more(context: &Context<'_>) -> Result<Done, Failure> {
         annotations: container.record.annotations.clone(),
         state: Some(container.state(crate::Status::Running)),
         personality: spec.linux().as_ref().and_then(|linux| linux.personality().clone()),
+        memory_policy: spec.linux().as_ref().and_then(|linux| linux.memory_policy().clone()),
         leave_line_ends: !detach,
         pdeathsig: false,
         preserve_fds,

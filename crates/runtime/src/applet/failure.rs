@@ -88,6 +88,8 @@ pub(crate) enum Failure {
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{what}")]
     Json { what: String, source: serde_json::Error },
+    #[error("read {}: {why}", path.display())]
+    MemoryPolicy { path: PathBuf, why: String },
     #[error("ps: {0}")]
     Ps(String),
     #[error("execute a protected copy of this program")]

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use knarr_cgroup::Cgroup;
-use knarr_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
+use knarr_spec::runtime::{LinuxMemoryPolicy, LinuxPersonality, LinuxSeccomp, Process};
 use knarr_sys::fs::{self, Mode, OFlags};
 use knarr_sys::{Errno, pidfd, pty, uts};
 
@@ -36,6 +36,8 @@ pub struct ExecTarget {
     pub state: Option<State>,
     /// The container's execution domain.
     pub personality: Option<LinuxPersonality>,
+    /// The container's memory policy.
+    pub memory_policy: Option<LinuxMemoryPolicy>,
     /// Its terminal's output goes to another terminal, which adds the carriage returns.
     pub leave_line_ends: bool,
     /// Kill the process when the one that made it dies.
@@ -62,6 +64,7 @@ pub fn exec_plan(target: &ExecTarget, process: &Process) -> Result<Plan, Error> 
         namespaces: &namespaces,
         seccomp: target.seccomp.as_ref(),
         personality: target.personality.as_ref(),
+        memory_policy: target.memory_policy.as_ref(),
         cgroup: target.cgroup.is_some(),
         unit: target.cgroup.as_ref().and_then(|cgroup| cgroup.unit.clone()).filter(|unit| unit.bus.user),
         rdt: target.rdt.clone(),

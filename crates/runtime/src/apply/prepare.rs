@@ -182,7 +182,8 @@ impl Prepared {
                 made.gate = Some(path.clone());
             }
             ParentStep::ConnectSeccompAgent { path } => {
-                let socket = scm_rights::connect_stream(path).failing_call(|| step.to_string())?;
+                let what = || format!("failed to connect with seccomp agent {}", path.display());
+                let socket = scm_rights::connect_stream(path).failing_call(what)?;
                 self.agent = Some(Agent { socket, message: memory("seccomp-state")?, buffer: Vec::new() });
             }
             _ => {}

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use knarr_spec::runtime::{LinuxPersonality, LinuxSeccomp, Process};
+use knarr_spec::runtime::{LinuxMemoryPolicy, LinuxPersonality, LinuxSeccomp, Process};
 
 use super::step::{Namespace, ParentStep, Step, Sync};
 use super::{Build, Plan, process};
@@ -20,6 +20,8 @@ pub struct Joining<'a> {
     pub seccomp: Option<&'a LinuxSeccomp>,
     /// The container's personality.
     pub personality: Option<&'a LinuxPersonality>,
+    /// The container's memory policy, which a process gets from its parent and we are not its parent.
+    pub memory_policy: Option<&'a LinuxMemoryPolicy>,
     /// It has a control group to enter.
     pub cgroup: bool,
     /// The unit of a user's systemd it belongs to: only that can move a process there.
@@ -67,6 +69,7 @@ pub fn plan_exec(
         build.child.push(Step::Terminal { size: super::root::size(process), console: false });
     }
     process::attributes(&mut build, process);
+    process::memory_policy(&mut build, joining.memory_policy);
     process::personality(&mut build, joining.personality);
     build.program(process);
     process::become_user(&mut build, process);

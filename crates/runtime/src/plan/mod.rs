@@ -122,7 +122,7 @@ pub fn plan(spec: &Spec, host: &Host, options: &CreateOptions) -> Result<Plan, P
     hook::before_pivot(&mut build, spec);
     root::pivot(&mut build, spec, linux);
     process::attributes(&mut build, process);
-    process::memory_policy(&mut build, linux);
+    process::memory_policy(&mut build, linux.memory_policy().as_ref());
     process::personality(&mut build, linux.personality().as_ref());
     if spec.process().is_some() {
         build.program(process);

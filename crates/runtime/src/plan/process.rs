@@ -3,8 +3,9 @@
 //! Spec: config.md "Process", "User", "Linux Process"; config-linux.md "Seccomp", "Memory Policy", "Personality".
 
 use knarr_spec::runtime::{
-    Arch, Capabilities, IOPriorityClass, Linux, LinuxPersonality, LinuxPersonalityDomain, LinuxSchedulerFlag,
-    LinuxSchedulerPolicy, LinuxSeccomp, MemoryPolicyFlagType, MemoryPolicyModeType, Process, Scheduler,
+    Arch, Capabilities, IOPriorityClass, LinuxMemoryPolicy, LinuxPersonality, LinuxPersonalityDomain,
+    LinuxSchedulerFlag, LinuxSchedulerPolicy, LinuxSeccomp, MemoryPolicyFlagType, MemoryPolicyModeType, Process,
+    Scheduler,
 };
 use knarr_sys::capabilities::Sets;
 use knarr_sys::sched::SchedAttr;
@@ -174,9 +175,10 @@ pub(super) fn mask(list: &str) -> Option<Vec<u64>> {
     Some(mask)
 }
 
-pub(super) fn memory_policy(build: &mut Build<'_>, linux: &Linux) {
+/// What set_mempolicy(2) would refuse without a word is told by name, in the words runc's users look for.
+pub(super) fn memory_policy(build: &mut Build<'_>, policy: Option<&LinuxMemoryPolicy>) {
     use MemoryPolicyModeType as Mode;
-    let Some(policy) = linux.memory_policy() else { return };
+    let Some(policy) = policy else { return };
     let mode = match policy.mode() {
         Mode::MpolDefault => 0,
         Mode::MpolPreferred => 1,
@@ -194,10 +196,24 @@ pub(super) fn memory_policy(build: &mut Build<'_>, linux: &Linux) {
                 MemoryPolicyFlagType::MpolFStaticNodes => 1 << 15,
             }
     });
-    let nodes = policy.nodes().clone().unwrap_or_default();
-    match mask(&nodes) {
-        Some(nodes) => build.child.push(Step::MemoryPolicy { mode: mode | flags, nodes }),
-        None => build.invalid("linux.memoryPolicy.nodes", nodes, "is no list of nodes as 0-3,7"),
+    let list = policy.nodes().clone().unwrap_or_default();
+    let Some(nodes) = mask(&list) else {
+        let why = format!("invalid memory policy nodes {list:?}: no list of numbers as 0-3,7 up to {LIST_MAX}");
+        return build.problems.push(Problem::MemoryPolicy(why));
+    };
+    let count: u32 = nodes.iter().map(|word| word.count_ones()).sum();
+    match policy.mode() {
+        Mode::MpolDefault | Mode::MpolLocal if count > 0 => {
+            let why = format!("memory policy mode requires 0 nodes but got {count}");
+            build.problems.push(Problem::MemoryPolicy(why));
+        }
+        Mode::MpolBind | Mode::MpolInterleave | Mode::MpolPreferredMany | Mode::MpolWeightedInterleave
+            if count == 0 =>
+        {
+            let why = "memory policy mode requires at least one node but got 0".to_owned();
+            build.problems.push(Problem::MemoryPolicy(why));
+        }
+        _ => build.child.push(Step::MemoryPolicy { mode: mode | flags, nodes }),
     }
 }
 
