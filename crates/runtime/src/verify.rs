@@ -3,6 +3,7 @@
 //! Law: says nothing about the configuration; whatever is found here is a mistake of the planner.
 
 use crate::Plan;
+use crate::plan::mount::MountKind;
 use crate::plan::step::Namespace;
 use crate::plan::{ParentStep, Step, Sync};
 
@@ -123,11 +124,26 @@ fn filter_order(steps: &[Step]) -> Option<Lint> {
 
 /// Each side's waits must be the other's words, in the same order. The start is said by somebody else, later.
 fn syncs(plan: &Plan) -> Option<Lint> {
-    let parent_says = plan.parent.iter().filter_map(|s| if let ParentStep::Say(sync) = s { Some(*sync) } else { None });
-    let parent_waits =
-        plan.parent.iter().filter_map(|s| if let ParentStep::Wait(sync) = s { Some(*sync) } else { None });
-    let child_says = plan.child.iter().filter_map(|s| if let Step::Say(sync) = s { Some(*sync) } else { None });
-    let child_waits = plan.child.iter().filter_map(|s| if let Step::Wait(sync) = s { Some(*sync) } else { None });
+    let mapped =
+        |step: &Step| matches!(step, Step::Mount(mount) if matches!(mount.kind, MountKind::Bind { mapped: true, .. }));
+    let parent_says = plan.parent.iter().filter_map(|step| match step {
+        ParentStep::Say(sync) => Some(*sync),
+        ParentStep::MapMount { .. } => Some(Sync::MountMapped),
+        _ => None,
+    });
+    let parent_waits = plan.parent.iter().filter_map(|step| match step {
+        ParentStep::Wait(sync) => Some(*sync),
+        ParentStep::MapMount { .. } => Some(Sync::MountFound),
+        _ => None,
+    });
+    let child_says = plan.child.iter().filter_map(|step| match step {
+        Step::Say(sync) => Some(*sync),
+        step => mapped(step).then_some(Sync::MountFound),
+    });
+    let child_waits = plan.child.iter().filter_map(|step| match step {
+        Step::Wait(sync) => Some(*sync),
+        step => mapped(step).then_some(Sync::MountMapped),
+    });
     let parent_says = parent_says.chain([Sync::Start]);
     unanswered("child", child_waits, parent_says).or_else(|| unanswered("parent", parent_waits, child_says))
 }

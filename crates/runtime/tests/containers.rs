@@ -303,6 +303,34 @@ fn a_mount_shows_ids_of_its_own() {
     check("stat -c %u:%g /x/file", change, "5000:5000");
 }
 
+/// The source is a mount of an earlier entry, so that nobody can find it but the container; with a user namespace the container itself
+/// may not map it.
+#[test]
+fn a_mount_of_an_earlier_entry_can_be_shown_with_ids_of_its_own() {
+    if !root_or_skip() {
+        return;
+    }
+    let with = |user_namespace: bool| {
+        move |b: &mut support::Bundle| {
+            std::fs::create_dir(b.path().join("data")).unwrap();
+            std::fs::write(b.path().join("data/file"), "").unwrap();
+            if user_namespace {
+                self::user_namespace(b);
+            }
+            let (inside, outside) = if user_namespace { (0, 100_007) } else { (0, 5000) };
+            let ids = json!([{ "containerID": inside, "hostID": outside, "size": 1 }]);
+            b.add_mount(json!({ "destination": "/x", "source": "data", "options": ["rbind"] }));
+            b.add_mount(json!({ "destination": "/y", "source": b.rootfs().join("x"), "options": ["rbind", "idmap"],
+                "uidMappings": ids, "gidMappings": ids }));
+        }
+    };
+    if support::lacks("open_tree") || support::lacks("mount_setattr") {
+        return check_error("true", with(false), 125, "mount");
+    }
+    check("stat -c %u:%g /x/file /y/file", with(false), "0:0\n5000:5000");
+    check("stat -c %u:%g /x/file /y/file", with(true), "65534:65534\n7:7");
+}
+
 #[test]
 fn an_overlay_is_the_root_and_leaves_nothing_behind() {
     let Some(mut bundle) = sh("cat /etc/top /etc/bottom; echo new > /etc/new") else { return };

@@ -207,6 +207,15 @@ impl<'p> Child<'p> {
         Ok(slot.take())
     }
 
+    /// The parent maps the ids of a mount that only we can find. It is the same mount, whoever's descriptor it is changed by.
+    pub fn have_mapped(&self, mount: &OwnedFd) -> Result<(), Trouble> {
+        wire::say(&self.socket, Sync::MountFound, Some(mount.as_fd()))?;
+        match wire::hear(&self.socket)? {
+            wire::Message::Sync { number, .. } if number == Sync::MountMapped as u8 => Ok(()),
+            _ => Err(Errno::PROTO.into()),
+        }
+    }
+
     fn stdio(&mut self) -> Result<(), Errno> {
         if let Some(terminal) = &self.terminal {
             io::dup2_stdin(&terminal.slave)?;

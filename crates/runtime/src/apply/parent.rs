@@ -196,6 +196,11 @@ fn after_clone(
                 let cgroup = made.cgroup.as_ref().ok_or_else(|| Error::Plan(Vec::new()))?;
                 cgroup.descend(to, ready.pid, *owner)?;
             }
+            ParentStep::MapMount { ids, recursive } => {
+                let mount = listen(plan, ready, Sync::MountFound)?.ok_or_else(|| Error::Plan(Vec::new()))?;
+                prepared.map_mount(mount.as_fd(), ids, *recursive, &step.to_string())?;
+                say_or_hear(plan, ready, Sync::MountMapped)?;
+            }
             ParentStep::EnterUnit(unit) => unit.attach(ready.pid)?,
             ParentStep::EnterResctrl(rdt) => rdt.enter(ready.pid)?,
             ParentStep::JoinResctrl(rdt) => made.rdt.insert((**rdt).clone()).join(ready.pid)?,

@@ -3,7 +3,7 @@
 //! Law: what is made here is undone when a later part fails: descriptors by dropping them, the control group by [`Made`].
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -234,27 +234,32 @@ impl Prepared {
         if ids.is_none() && !mounting::has_new_calls() {
             return Ok(None);
         }
-        let needs = |errno: &Errno| if *errno == Errno::NOSYS && ids.is_some() { NEEDS_NEW_CALLS } else { "" };
         let made = mount::clone_tree(file.as_fd(), recursive);
-        let why = made.as_ref().err().map_or("", needs);
+        let why = made.as_ref().err().filter(|_| ids.is_some()).map_or("", needs);
         let made = made.failing_with(|| format!("open mount {shown}{why}"))?;
+        if let Some(ids) = ids {
+            self.map_mount(made.as_fd(), ids, ids_recursive, &format!("map the ids of mount {shown}"))?;
+        }
+        Ok(Some(made))
+    }
+
+    /// Gives a mount that is attached nowhere ids of its own.
+    pub fn map_mount(&self, mount: BorrowedFd<'_>, ids: &MountIds, recursive: bool, what: &str) -> Result<(), Error> {
         let made_here;
         let namespace = match ids {
-            None => return Ok(Some(made)),
-            Some(MountIds::Own(ids)) => {
+            MountIds::Own(ids) => {
                 made_here = user_namespace(ids)?;
                 &made_here
             }
-            Some(MountIds::Joined) => {
+            MountIds::Joined => {
                 let joined = self.namespaces.iter().find(|(kind, _)| *kind == Namespace::User).map(|(_, fd)| fd);
-                joined.ok_or(Errno::BADF).failing_with(|| format!("map the ids of mount {shown}"))?
+                joined.ok_or(Errno::BADF).failing_with(|| what.to_owned())?
             }
         };
         let attr = MountAttr { set: bits::IDMAP, userns_fd: namespace.as_raw_fd() as u64, ..MountAttr::default() };
-        let mapped = mount::setattr(made.as_fd(), ids_recursive, &attr);
+        let mapped = mount::setattr(mount, recursive, &attr);
         let why = mapped.as_ref().err().map_or("", needs);
-        mapped.failing_with(|| format!("map the ids of mount {shown}{why}"))?;
-        Ok(Some(made))
+        mapped.failing_with(|| format!("{what}{why}"))
     }
 
     /// Lets go of what only the steps before the program's own needed.
@@ -312,6 +317,10 @@ fn memory(name: &str) -> Result<OwnedFd, Error> {
 fn open_namespace(path: &Path) -> Result<OwnedFd, Error> {
     let opened = fs::openat(fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     opened.failing_with(|| format!("open namespace {}", path.display()))
+}
+
+fn needs(errno: &Errno) -> &'static str {
+    if *errno == Errno::NOSYS { NEEDS_NEW_CALLS } else { "" }
 }
 
 /// Of what nothing older can do.

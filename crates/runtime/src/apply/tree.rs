@@ -58,11 +58,17 @@ pub(crate) fn mount(child: &mut Child<'_>, step: &MountStep) -> Result<(), Troub
             child.kept.keep(&step.target, mounted);
             Ok(())
         }
-        MountKind::Bind { source, recursive, opened, links, within } => {
+        MountKind::Bind { source, recursive, opened, links, within, mapped } => {
             let follow = *links == Links::Followed;
             let opened = if *opened && within.is_none() { child.next_mount()? } else { None };
             let made = match (within, opened) {
-                (Some(path), _) => mounting::tree(child.root()?.open_path(path)?.as_fd(), *recursive)?,
+                (Some(path), _) => {
+                    let made = mounting::tree(child.root()?.open_path(path)?.as_fd(), *recursive)?;
+                    if *mapped {
+                        child.have_mapped(&made)?;
+                    }
+                    made
+                }
                 (None, Some(made)) => in_our_order(made, *recursive),
                 (None, None) => {
                     let source = open_source(source, follow)?;

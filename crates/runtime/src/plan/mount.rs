@@ -109,6 +109,8 @@ pub enum MountKind {
         links: Links,
         /// Where it is in the container's root, for a source that lies there.
         within: Option<InRoot>,
+        /// The parent maps its ids when the child has found it within.
+        mapped: bool,
     },
     /// The version 1 hierarchies of control groups.
     Cgroups {
@@ -410,10 +412,13 @@ fn bind(build: &mut Build<'_>, index: usize, mount: &Mount, parsed: &mut Parsed,
     let notes =
         left_out.map(|o| format!("{at_options}: {o:?} is for file systems, and a bind mount is none: left out"));
     build.plan.notes.extend(notes);
-    if let (Some(path), None, Links::Followed) = (within, &ids, parsed.links) {
+    if let (Some(path), Links::Followed) = (within, parsed.links) {
         // What earlier entries mounted there is only seen in the container's own mount namespace.
         let within = Some(build.in_root(&at("source"), &path)?);
-        return Some(MountKind::Bind { source, recursive, opened: false, links: parsed.links, within });
+        let mapped = ids.is_some();
+        let below = parsed.idmap == Some(true);
+        build.after_clone.extend(ids.map(|ids| ParentStep::MapMount { ids, recursive: below }));
+        return Some(MountKind::Bind { source, recursive, opened: false, links: parsed.links, within, mapped });
     }
     let shared = parsed.propagation.iter().any(|(flag, _)| *flag == bits::MS_SHARED);
     let opened = ids.is_some() || build.opens_outside() || (shared && build.host.euid == 0);
@@ -428,7 +433,7 @@ fn bind(build: &mut Build<'_>, index: usize, mount: &Mount, parsed: &mut Parsed,
             ids_recursive,
         });
     }
-    Some(MountKind::Bind { source, recursive, opened, links: parsed.links, within: None })
+    Some(MountKind::Bind { source, recursive, opened, links: parsed.links, within: None, mapped: false })
 }
 
 /// The mount's own mapping, crun's in the option, or the container's.
@@ -530,6 +535,7 @@ fn cgroups(build: &mut Build<'_>, parsed: &Parsed) -> Option<MountKind> {
                 opened: false,
                 links: Links::Followed,
                 within: None,
+                mapped: false,
             });
         }
         return Some(MountKind::FileSystem {

@@ -134,6 +134,10 @@ pub enum Sync {
     CgroupEntered = 9,
     /// Parent: the child is in the group given to it.
     CgroupDelegated = 10,
+    /// Child: this is the mount whose ids are to be mapped.
+    MountFound = 11,
+    /// Parent: they are.
+    MountMapped = 12,
 }
 
 impl Sync {
@@ -150,6 +154,8 @@ impl Sync {
             Sync::CgroupReady => "cgroup-ready",
             Sync::CgroupEntered => "cgroup-entered",
             Sync::CgroupDelegated => "cgroup-delegated",
+            Sync::MountFound => "mount-found",
+            Sync::MountMapped => "mount-mapped",
         }
     }
 }
@@ -303,6 +309,14 @@ pub enum ParentStep {
         ids: Option<MountIds>,
         /// The mapping covers the mounts below too.
         ids_recursive: bool,
+    },
+    /// Waits for a mount the child has found in its own root, maps its ids, for which the child has no right in a user namespace, and
+    /// says so.
+    MapMount {
+        /// The mount's own ids.
+        ids: MountIds,
+        /// The mapping covers the mounts below too.
+        recursive: bool,
     },
     /// Binds the socket the start goes through.
     BindGate {

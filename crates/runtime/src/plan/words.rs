@@ -67,6 +67,15 @@ impl Display for HookStep {
     }
 }
 
+impl Display for MountIds {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            MountIds::Own(ids) => write!(f, "ids {ids}"),
+            MountIds::Joined => f.write_str("the ids of the joined user namespace"),
+        }
+    }
+}
+
 impl Display for ParentStep {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -93,11 +102,12 @@ impl Display for ParentStep {
                 if !follow {
                     write!(f, " (a link itself)")?;
                 }
-                match ids {
-                    Some(MountIds::Own(ids)) => write!(f, " with ids {ids}"),
-                    Some(MountIds::Joined) => write!(f, " with the ids of the joined user namespace"),
-                    None => Ok(()),
-                }
+                ids.as_ref().map_or(Ok(()), |ids| write!(f, " with {ids}"))
+            }
+            ParentStep::MapMount { ids, recursive } => {
+                let which =
+                    if *recursive { "the mount it has found and those below" } else { "the mount it has found" };
+                write!(f, "give {which} {ids}")
             }
             ParentStep::BindGate { path } => write!(f, "listen for the start on {}", path.display()),
             ParentStep::ConnectSeccompAgent { path } => write!(f, "connect to the seccomp agent {}", path.display()),
@@ -191,8 +201,11 @@ impl Display for MountStep {
                 write!(f, "mount {}", text(fstype))?
             }
             MountKind::FileSystem { fstype, source, .. } => write!(f, "mount {} {}", text(fstype), text(source))?,
-            MountKind::Bind { source, recursive, .. } => {
-                write!(f, "{} {}", if *recursive { "rbind" } else { "bind" }, text(source))?
+            MountKind::Bind { source, recursive, mapped, .. } => {
+                write!(f, "{} {}", if *recursive { "rbind" } else { "bind" }, text(source))?;
+                if *mapped {
+                    f.write_str(" with mapped ids")?;
+                }
             }
             MountKind::Cgroups { hierarchies, .. } => {
                 let names: Vec<_> = hierarchies.iter().map(|h| text(&h.name).into_owned()).collect();
