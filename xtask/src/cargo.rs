@@ -29,8 +29,20 @@ pub fn programs(wanted: &[(&str, &str)], profile: &str) -> Outcome<Vec<PathBuf>>
         command.args(["--package", package, "--bin", bin]);
     }
     let text = shell::output(&mut command)?;
-    let messages: Vec<Message> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    wanted.iter().map(|(_, bin)| find(&messages, bin)).collect()
+    wanted.iter().map(|(_, bin)| executable(&text, bin)).collect()
+}
+
+/// An example of a package, built to be run.
+pub fn example(package: &str, name: &str) -> Outcome<PathBuf> {
+    let mut command = shell::cargo();
+    command.args(["build", "--message-format=json-render-diagnostics", "--package", package, "--example", name]);
+    executable(&shell::output(&mut command)?, name)
+}
+
+/// Where cargo put a program, by what it said.
+pub fn executable(said: &str, name: &str) -> Outcome<PathBuf> {
+    let messages: Vec<Message> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    find(&messages, name)
 }
 
 fn find(messages: &[Message], bin: &str) -> Outcome<PathBuf> {

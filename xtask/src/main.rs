@@ -1,4 +1,4 @@
-//! The chores of this repository: `cargo xtask setup | test | powercut | bench | fuzz | peers | tidy | golden | dist`.
+//! The chores of this repository: `cargo xtask setup | test | powercut | bench | fuzz | peers | tidy | golden | order | dist`.
 //!
 //! Law: depends on serde alone, so that the first `cargo xtask` on a fresh machine starts within seconds; everything heavy
 //! is a program it runs.
@@ -11,6 +11,7 @@ mod dist;
 mod end_to_end;
 mod fuzz;
 mod golden;
+mod order;
 mod peers;
 mod powercut;
 mod setup;
@@ -40,6 +41,7 @@ const USAGE: &str = "cargo xtask CHORE
                    build a target of fuzz/ and run it on its corpus
   tidy             check the invariants of ARCHITECTURE.md
   golden           rewrite the golden files from what the code does now
+  order            find out which functions a container's start runs, and lay the release binary out by that
   dist             build the release binary and weigh it";
 
 fn main() -> ExitCode {
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         ["fuzz", target, seconds] => fuzz::run(target, Some(seconds)),
         ["tidy"] => tidy::run(),
         ["golden"] => golden::run(),
+        ["order"] => order::run(),
         ["dist"] => dist::run(),
         _ => Err(USAGE.into()),
     };

@@ -7,7 +7,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use knarr_spec::runtime::LinuxResources;
@@ -18,7 +18,7 @@ use crate::{
     layout::{Controller, Hierarchy, Version, words},
     path::CgroupPath,
     plan,
-    processes::in_directory,
+    processes::{in_directory, until_ended},
 };
 
 /// Makes it.
@@ -161,21 +161,20 @@ fn inherit_cpuset(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// How often and how long apart a group that is not empty is looked at again: who was killed a moment ago leaves it at its end.
-const DYING_TRIES: u32 = 100;
-const DYING_STEP: Duration = Duration::from_millis(10);
+/// How long a group that is not empty is given: who was killed a moment ago leaves it at its end.
+const DYING_MAX: Duration = Duration::from_secs(1);
 
 /// A directory that was there may be used only when nobody is in it.
 fn must_be_empty(directory: &Path) -> Result<(), Error> {
-    for _ in 0..DYING_TRIES {
-        if in_directory(directory)?.is_empty() {
-            return Ok(());
+    let deadline = Instant::now() + DYING_MAX;
+    loop {
+        let pids = in_directory(directory)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        match pids.first() {
+            None => return Ok(()),
+            Some(_) if left.is_zero() => return Err(Error::NotEmpty { path: directory.into(), pids }),
+            Some(first) => until_ended(*first, left),
         }
-        std::thread::sleep(DYING_STEP);
-    }
-    match in_directory(directory)? {
-        pids if pids.is_empty() => Ok(()),
-        pids => Err(Error::NotEmpty { path: directory.into(), pids }),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{
     fs,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use knarr_sys::{Errno, pidfd};
@@ -45,6 +47,18 @@ pub(crate) fn in_directory(directory: &Path) -> Result<Vec<u32>, Error> {
     };
     // 0: a process of another pid namespace.
     Ok(list.unwrap_or_default().lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid != 0).collect())
+}
+
+/// How long to wait for what nothing tells of: one that has ended is still on its way out of the list, or out of the cgroup.
+pub(crate) const UNEXPLAINED: Duration = Duration::from_millis(1);
+
+/// Until a process of a list has ended, at most so long; not at all for one that has, or that cannot be waited for.
+pub(crate) fn until_ended(pid: u32, limit: Duration) {
+    let had_ended = |handle: &OwnedFd| pidfd::ended_within(handle, Some(Duration::ZERO)).unwrap_or(true);
+    match pidfd::open(pid) {
+        Ok(handle) if !had_ended(&handle) => drop(pidfd::ended_within(&handle, Some(limit))),
+        _ => std::thread::sleep(UNEXPLAINED),
+    }
 }
 
 /// The directory and all below it, each before its children. Not through links: the kernel makes none there.

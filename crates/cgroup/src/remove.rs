@@ -9,20 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use knarr_sys::pidfd;
-
 use crate::{
     Cgroup, Directory, Error,
     files::gone,
     freeze::{event, until},
     layout::Version,
-    processes::{in_directory, tree},
+    processes::{UNEXPLAINED, in_directory, tree, until_ended},
 };
 
 /// How long one cgroup's processes have to leave.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
-/// How long to wait after an EBUSY that no process explains: the last one is between leaving the list and leaving the cgroup.
-const UNEXPLAINED: Duration = Duration::from_millis(1);
 
 pub(crate) fn remove(cgroup: &Cgroup) -> Result<(), Error> {
     let deadline = Instant::now() + LEAVE_MAX;
@@ -68,7 +64,10 @@ fn wait(path: &Path, version: Version, deadline: Instant) -> Result<(), Error> {
             was && until(&path.join("cgroup.events"), left(), |events| !populated(events))?
         }
         Version::V1 => match in_directory(path)?.first() {
-            Some(pid) => pidfd::open(*pid).is_ok_and(|pidfd| pidfd::ended_within(&pidfd, Some(left())).is_ok()),
+            Some(pid) => {
+                until_ended(*pid, left());
+                true
+            }
             None => false,
         },
     };

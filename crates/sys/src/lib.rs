@@ -33,6 +33,8 @@ pub mod poll;
 pub mod posix_spawn;
 pub mod prctl;
 pub mod prlimit;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod ptrace;
 pub mod pty;
 pub mod random;
 pub mod regex;
