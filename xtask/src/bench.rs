@@ -1,10 +1,11 @@
 //! `cargo xtask bench`: our numbers beside podman's and docker's, and the runtime's beside crun's and runc's, taken in one run, command
-//! by command in turn. `podman`, `docker` or `runtime` behind it: only those.
+//! by command in turn. `--only=podman`, `docker`, `runtime`, `docker-registry`, `images` or a part of it (`images/pull`): only that.
 //!
 //! The peers stand in a tree of their own (`$KNARR_PEERS_TOOL`, else `../shared/tools/peers` if there is one); without it
 //! only our own figures are taken. Both tools of a pair run in the same namespaces on the same file system, in rounds
 //! that alternate them; medians and their ratio count. Each run adds a line to `bench/history.jsonl`.
 
+mod images;
 pub mod inside;
 mod registry;
 mod runtime;
@@ -50,7 +51,7 @@ pub struct Figure {
     pub tool: String,
     /// Which tool it was paired with.
     pub beside: String,
-    /// Every measurement: milliseconds, or KiB where `what` is `supervisor` or `runtime memory`.
+    /// Every measurement: milliseconds, or KiB where `what` is `supervisor`, `runtime memory` or `pull memory`.
     pub samples: Vec<f64>,
 }
 
@@ -69,10 +70,15 @@ pub fn run(words: &[&str]) -> Outcome {
     let profile = if words.contains(&"--fast") { cargo::FAST } else { "release" };
     let kit = Kit::stage_with(profile)?;
     let peers = peers::tool();
-    let pairs: &[&str] = if peers.is_some() { &["podman", "docker", "runtime", registry::PEER] } else { &["nobody"] };
+    let all = ["podman", "docker", "runtime", registry::PEER].into_iter().chain(images::PARTS);
+    let pairs: Vec<&str> = if peers.is_some() { all.collect() } else { vec!["nobody"] };
     let wanted = words.iter().copied().find_map(|word| word.strip_prefix("--only="));
+    let is_wanted = |peer: &str| {
+        wanted
+            .is_none_or(|wanted| peer.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    };
     let (mut figures, mut failures) = (Vec::new(), Vec::new());
-    for peer in pairs.iter().filter(|peer| wanted.is_none_or(|wanted| wanted == **peer)) {
+    for peer in pairs.iter().filter(|peer| is_wanted(peer)) {
         match measure(&kit, peers.as_deref(), peer) {
             Ok(measured) => figures.extend(measured),
             Err(why) => failures.push(format!("{peer}: {why}")),
@@ -87,12 +93,13 @@ pub fn run(words: &[&str]) -> Outcome {
 fn measure(kit: &Kit, peers: Option<&Path>, peer: &str) -> Outcome<Vec<Figure>> {
     let own = kit.directory.join("xtask");
     fs::copy(std::env::current_exe()?, &own)?;
+    let _disk = peer.starts_with("images/").then(|| images::prepare(&kit.directory)).transpose()?;
     let mut command = Command::new("bash");
     match peers {
         Some(tool) => {
             command.arg(tool).arg("enter");
             // podman and crun know pure cgroup v2 only; docker wants its controllers where they are.
-            command.args((peer != "docker").then_some("--cgroup2")).args([
+            command.args((peer != "docker" && !peer.starts_with("images/")).then_some("--cgroup2")).args([
                 "/here/xtask",
                 "bench-inside",
                 peer,
@@ -124,12 +131,15 @@ fn print(figures: &[Figure]) {
         let peer = theirs.map_or(f64::NAN, |theirs| median(&theirs.samples));
         let promise = PROMISES.iter().find(|(what, peer, _)| *what == ours.what && *peer == ours.beside);
         let of_registry = registry::PROMISES.iter().find(|(what, _)| *what == ours.what);
-        let promise = promise.map(|(.., share)| share).or(of_registry.map(|(_, share)| share));
+        let of_images = images::PROMISES.iter().find(|(what, peer, _)| *what == ours.what && *peer == ours.beside);
+        let promise = promise.or(of_images).map(|(.., share)| share).or(of_registry.map(|(_, share)| share));
         let kept = match (promise, ours.what.as_str()) {
             (Some(share), _) => verdict(own / peer, *share),
             (None, "version") => verdict(own, VERSION_MS_MAX),
             (None, "supervisor") => verdict(own, SUPERVISOR_KIB_MAX),
             (None, "registry idle") => verdict(own, registry::IDLE_KIB_MAX),
+            (None, "pull memory") => verdict(own, images::PULL_KIB_MAX),
+            (None, "no-op pull") => verdict(own - peer, images::NO_OP_MS_MAX),
             _ => String::new(),
         };
         println!("{:<14}{own:>10.2}{peer:>12.2}{:>12}{:>9.3}{kept:>16}", ours.what, ours.beside, own / peer);

@@ -35,7 +35,7 @@ const USAGE: &str = "cargo xtask CHORE
        --only unit|root|rootless|uml   one of them (may be repeated)
   powercut [N]     cut the power of a working store so many times (10), in user-mode Linux
   bench [--fast] [--only=PEER]   our numbers beside podman's, docker's and docker-registry's, the runtime's beside crun's and
-                   runc's; a line in bench/history.jsonl
+                   runc's, images beside podman, docker, crane and umoci; a line in bench/history.jsonl
   peers [ENGINE]   docker, containerd, buildah and podman run containers with our runtime
   fuzz TARGET [SECONDS]
                    build a target of fuzz/ and run it on its corpus

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Figure, registry};
+use super::{Figure, images, registry};
 use crate::Outcome;
 
 /// Rounds before the measured ones, so that caches are as warm for one as for the other.
@@ -26,6 +26,9 @@ const AFTERMATH_MAX: Duration = Duration::from_millis(500);
 /// Names of the programs that the tools leave running; the kernel cuts names to fifteen bytes.
 const PROGRAMS: [&str; 6] = ["knarr", "podman", "conmon", "docker", "containerd-shim", "runc"];
 
+/// Where docker's daemon listens.
+pub const DOCKER_HOST: &str = "unix:///run/docker.sock";
+
 /// One container tool with a state of its own.
 struct Tool {
     name: String,
@@ -40,8 +43,11 @@ pub fn run(peer: &str, kit: &str, rounds: &str) -> Outcome {
     if peer == registry::PEER {
         return registry::run(Path::new(kit), REGISTRY_ROUNDS);
     }
-    shell(Command::new("mount").args(["-t", "tmpfs", "none", "/run"]))?;
     let kit = Path::new(kit);
+    if images::PARTS.contains(&peer) {
+        return images::run(kit, peer);
+    }
+    shell(Command::new("mount").args(["-t", "tmpfs", "none", "/run"]))?;
     if peer == "runtime" {
         return super::runtime::run(kit, rounds.parse()?);
     }
@@ -59,8 +65,7 @@ pub fn run(peer: &str, kit: &str, rounds: &str) -> Outcome {
     for tool in &mut tools {
         let _ = shell(&mut tool.command(&["rm", "-f", "boat"]));
         if let Some(daemon) = &mut tool.daemon {
-            let _ = Command::new("kill").arg(daemon.id().to_string()).status();
-            let _ = daemon.wait();
+            stop(daemon);
         }
     }
     outcome
@@ -170,20 +175,32 @@ fn podman(kit: &Path) -> Tool {
 }
 
 fn docker(kit: &Path) -> Outcome<Tool> {
-    let state = kit.join("bench-docker").display().to_string();
+    let daemon = dockerd(&kit.join("bench-docker"))?;
+    Ok(Tool { daemon: Some(daemon), ..tool("docker", &["docker", "-H", DOCKER_HOST], &[]) })
+}
+
+/// A daemon of docker's with its data in `state`, that answers.
+pub fn dockerd(state: &Path) -> Outcome<Child> {
     let mut daemon = Command::new("dockerd");
-    daemon.args(["--data-root", &state, "--exec-root", "/run/docker", "-H", "unix:///run/docker.sock"]);
+    daemon.arg("--data-root").arg(state).args(["--exec-root", "/run/docker", "-H", DOCKER_HOST]);
     daemon.args(["--bridge=none", "--iptables=false", "--pidfile", "/run/docker.pid"]);
     let daemon = daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let docker = Tool { daemon: Some(daemon), ..tool("docker", &["docker", "-H", "unix:///run/docker.sock"], &[]) };
     let end = Instant::now() + DAEMON_START_MAX;
-    while docker.command(&["version"]).stdout(Stdio::null()).stderr(Stdio::null()).status()?.code() != Some(0) {
+    let mut version = Command::new("docker");
+    version.args(["-H", DOCKER_HOST, "version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    while version.status()?.code() != Some(0) {
         if Instant::now() > end {
             return Err("dockerd does not answer".into());
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    Ok(docker)
+    Ok(daemon)
+}
+
+/// Ends a daemon as it wants to be ended.
+pub fn stop(daemon: &mut Child) {
+    let _ = Command::new("kill").arg(daemon.id().to_string()).status();
+    let _ = daemon.wait();
 }
 
 /// Runs silently; what it said is shown only if it failed.

@@ -41,10 +41,12 @@ const PUSHERS: usize = 5;
 /// Longest time a server may take to listen.
 const START_MAX: Duration = Duration::from_secs(20);
 
-struct Server {
+/// A registry that runs.
+pub struct Server {
     tool: &'static str,
     address: String,
-    child: Child,
+    /// Its process.
+    pub child: Child,
     config: String,
     large: String,
 }
@@ -98,7 +100,8 @@ fn ours(kit: &Path) -> Outcome<Server> {
     start("knarr", "127.0.0.1:5811", command)
 }
 
-fn theirs(kit: &Path) -> Outcome<Server> {
+/// docker-registry with its data in the kit, on port 5812.
+pub fn theirs(kit: &Path) -> Outcome<Server> {
     let config = kit.join("docker-registry.yml");
     let root = kit.join("registry-docker").display().to_string();
     fs::write(
@@ -235,6 +238,15 @@ fn digest(scratch: &Path, bytes: &[u8]) -> Outcome<String> {
     let output = Command::new("sha256sum").arg(scratch).output()?;
     let text = String::from_utf8(output.stdout)?;
     Ok(format!("sha256:{}", text.split(' ').next().unwrap_or_default()))
+}
+
+/// Milliseconds of one connection and one request for what is at `path`, as docker asks whether a name still means the same.
+pub fn round_trip(address: &str, path: &str) -> Outcome<f64> {
+    let begun = Instant::now();
+    let mut connection = Connection::open(address)?;
+    connection.ask("HEAD", path, "Accept: application/vnd.oci.image.manifest.v1+json\r\n", b"")?;
+    connection.head()?.expect(200)?;
+    Ok(begun.elapsed().as_secs_f64() * 1e3)
 }
 
 /// One connection, request after request.
