@@ -9,8 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, OsStr};
 use std::fmt::Write as _;
+use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::{Condvar, Mutex, MutexGuard};
 
 use knarr_sys::at::{self, FileType, Stat};
 use knarr_sys::xattr::Holder;
@@ -20,6 +22,9 @@ use sha2::{Digest as _, Sha256};
 use crate::Error;
 use crate::pack::{joined, too_long};
 use crate::unpack::failed;
+
+/// Threads that look at a tree: what they wait for is the kernel, which has not more to give.
+const LOOKERS_MAX: usize = 4;
 
 /// First line of the text form.
 const HEADING: &str = "#knarr-mtree v1";
@@ -65,6 +70,90 @@ impl Node {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Index(pub BTreeMap<Vec<u8>, Node>);
 
+/// What one directory holds: paths and what is there.
+type Nodes = Vec<(Vec<u8>, Node)>;
+
+/// Directories to be looked at, by several threads.
+struct Queue {
+    state: Mutex<Pending>,
+    changed: Condvar,
+}
+
+struct Pending {
+    dirs: Vec<Vec<u8>>,
+    /// Threads that look at a directory and may find more.
+    looking: usize,
+    failed: bool,
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue {
+            state: Mutex::new(Pending { dirs: vec![Vec::new()], looking: 0, failed: false }),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.state.lock().expect("nothing panics while it is held")
+    }
+
+    /// Looks at directory after directory until there is none; a failure ends all threads.
+    fn work(&self, tree: &Root) -> Result<Nodes, Error> {
+        let mut nodes = Vec::new();
+        while let Some(path) = self.next() {
+            let found = look_into(tree, &path, &mut nodes);
+            let mut state = self.lock();
+            state.looking -= 1;
+            state.failed |= found.is_err();
+            let done = found.map(|dirs| state.dirs.extend(dirs));
+            self.changed.notify_all();
+            done?;
+        }
+        Ok(nodes)
+    }
+
+    fn next(&self) -> Option<Vec<u8>> {
+        let mut state = self.lock();
+        loop {
+            if state.failed {
+                return None;
+            }
+            if let Some(path) = state.dirs.pop() {
+                state.looking += 1;
+                return Some(path);
+            }
+            if state.looking == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).expect("nothing panics while it is held");
+        }
+    }
+}
+
+/// Adds what is in the directory at `path`; the directories among it.
+fn look_into(tree: &Root, path: &[u8], nodes: &mut Nodes) -> Result<Vec<Vec<u8>>, Error> {
+    let in_root = InRoot::parse(OsStr::from_bytes(path)).map_err(|_| too_long(path))?;
+    let dir = tree.open_dir(&in_root).map_err(failed(path))?;
+    if path.is_empty() {
+        let stat = at::fstat(&dir).map_err(failed(path))?;
+        nodes.push((Vec::new(), describe(&stat, Vec::new(), hash(&Holder::File(dir.as_fd()), path)?)));
+    }
+    let mut dirs = Vec::new();
+    for name in at::names(dir.as_fd()).map_err(failed(path))? {
+        let below = joined(path, name.to_bytes());
+        let Some(stat) = at::stat(&dir, &name).map_err(failed(&below))? else { continue };
+        let node = look(dir.as_fd(), &name, &stat, &below)?;
+        if node.kind() == FileType::Directory {
+            dirs.push(below.clone());
+        }
+        nodes.push((below, node));
+    }
+    Ok(dirs)
+}
+
 /// What is different between two trees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
@@ -79,26 +168,16 @@ pub struct Difference {
 impl Index {
     /// Looks at all of `tree`.
     pub fn of(tree: &Root) -> Result<Index, Error> {
-        let mut nodes = BTreeMap::new();
-        let mut dirs = vec![Vec::new()];
-        while let Some(path) = dirs.pop() {
-            let in_root = InRoot::parse(OsStr::from_bytes(&path)).map_err(|_| too_long(&path))?;
-            let dir = tree.open_dir(&in_root).map_err(failed(&path))?;
-            if path.is_empty() {
-                let stat = at::fstat(&dir).map_err(failed(&path))?;
-                nodes.insert(Vec::new(), describe(&stat, Vec::new(), hash(&Holder::File(dir.as_fd()), &path)?));
+        let queue = Queue::default();
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(LOOKERS_MAX);
+        std::thread::scope(|scope| {
+            let lookers: Vec<_> = (0..threads).map(|_| scope.spawn(|| queue.work(tree))).collect();
+            let mut nodes = BTreeMap::new();
+            for looker in lookers {
+                nodes.extend(looker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
             }
-            for name in at::names(dir.as_fd()).map_err(failed(&path))? {
-                let below = joined(&path, name.to_bytes());
-                let Some(stat) = at::stat(&dir, &name).map_err(failed(&below))? else { continue };
-                let node = look(dir.as_fd(), &name, &stat, &below)?;
-                if node.kind() == FileType::Directory {
-                    dirs.push(below.clone());
-                }
-                nodes.insert(below, node);
-            }
-        }
-        Ok(Index(nodes))
+            Ok(Index(nodes))
+        })
     }
 
     /// From this tree to `new`. `same` says whether a name stayed what it was.

@@ -1,10 +1,10 @@
-//! The uncompressed bytes of a layer on their way from the blob to the tree: decompressed, hashed and counted, on a second
-//! thread where asked.
+//! The uncompressed bytes of a layer on their way from the blob to the tree: decompressed, hashed and counted, on threads of
+//! their own where asked.
 //!
 //! ```text
-//!   second thread                                first thread
-//!   blob → decompress → sha256 → full chunks ──► tar → tree
-//!                                spent chunks ◄──
+//!   second thread             third thread           first thread
+//!   blob → decompress ──────► sha256 ──────────────► tar → tree
+//!          spent chunks ◄───────────────────────────
 //! ```
 //! Law: memory is bounded by the chunks in flight; a consumer that gives up ends the producer at its next chunk.
 
@@ -20,17 +20,20 @@ use sha2::{Digest as _, Sha256};
 use crate::compression::Decompressor;
 use crate::{Compression, Error, HeaderFault, Limits};
 
-/// Bytes of a chunk: large files are written in calls of this size.
-const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes of a chunk: large files are written in calls of this size. Each chunk wakes two threads, so smaller ones cost a tenth
+/// of the time and more; larger ones only memory.
+const CHUNK_BYTES: usize = 512 << 10;
 
 /// Full chunks that wait for the tree: enough to decompress on while a thousand small files are made.
 const CHUNKS_WAITING: usize = 4;
 
-/// Decompresses, hashes and counts.
+/// Chunks that wait for the hash, which is faster than what comes before it and what follows.
+const CHUNKS_UNHASHED: usize = 2;
+
+/// Decompresses and counts.
 struct Producer<R: Read> {
     decompressor: Decompressor<Counted<R>>,
     compressed_bytes: Arc<AtomicU64>,
-    hasher: Sha256,
     bytes: u64,
     limits: Limits,
 }
@@ -56,7 +59,6 @@ impl<R: Read> Producer<R> {
         Ok(Producer {
             decompressor: Decompressor::open(counted, declared)?,
             compressed_bytes,
-            hasher: Sha256::new(),
             bytes: 0,
             limits: limits.clone(),
         })
@@ -78,7 +80,6 @@ impl<R: Read> Producer<R> {
             }
         }
         chunk.truncate(filled);
-        self.hasher.update(&*chunk);
         self.bytes += filled as u64;
         self.check_limits()
     }
@@ -96,10 +97,6 @@ impl<R: Read> Producer<R> {
         }
         Ok(())
     }
-
-    fn end(self) -> End {
-        End { diff_id: DiffId(Digest::from_hash(&Algorithm::Sha256, &self.hasher.finalize())), tar_bytes: self.bytes }
-    }
 }
 
 /// What is known when everything was read.
@@ -108,10 +105,16 @@ pub(crate) struct End {
     pub tar_bytes: u64,
 }
 
-/// What the second thread sends.
-enum Piece {
+impl End {
+    fn new(hasher: Sha256, tar_bytes: u64) -> End {
+        End { diff_id: DiffId(Digest::from_hash(&Algorithm::Sha256, &hasher.finalize())), tar_bytes }
+    }
+}
+
+/// What one thread sends the next.
+enum Piece<E> {
     Chunk(Vec<u8>),
-    End(End),
+    End(E),
     Failed(Error),
 }
 
@@ -122,20 +125,22 @@ trait Source {
 }
 
 /// On this thread.
-struct Direct<R: Read>(Option<Producer<R>>);
+struct Direct<R: Read>(Option<(Producer<R>, Sha256)>);
 
 impl<R: Read> Source for Direct<R> {
     fn next(&mut self, chunk: &mut Vec<u8>) -> Result<Option<End>, Error> {
         chunk.clear();
-        let Some(producer) = &mut self.0 else { return Ok(None) };
+        let Some((producer, hasher)) = &mut self.0 else { return Ok(None) };
         producer.fill(chunk)?;
-        Ok(if chunk.is_empty() { self.0.take().map(Producer::end) } else { None })
+        hasher.update(&*chunk);
+        let ended = self.0.take_if(|_| chunk.is_empty());
+        Ok(ended.map(|(producer, hasher)| End::new(hasher, producer.bytes)))
     }
 }
 
-/// From the second thread.
+/// From the threads before this one.
 struct Piped {
-    full: Receiver<Piece>,
+    hashed: Receiver<Piece<End>>,
     spent: Sender<Vec<u8>>,
 }
 
@@ -144,7 +149,7 @@ impl Source for Piped {
         let spent = std::mem::take(chunk);
         // The producer is gone after its last piece; then nobody wants the buffer back.
         let _ = self.spent.send(spent);
-        match self.full.recv() {
+        match self.hashed.recv() {
             Ok(Piece::Chunk(full)) => *chunk = full,
             Ok(Piece::End(end)) => return Ok(Some(end)),
             Ok(Piece::Failed(error)) => return Err(error),
@@ -154,19 +159,33 @@ impl Source for Piped {
     }
 }
 
-fn produce<R: Read>(mut producer: Producer<R>, full: &SyncSender<Piece>, spent: &Receiver<Vec<u8>>) {
+fn produce<R: Read>(mut producer: Producer<R>, full: &SyncSender<Piece<u64>>, spent: &Receiver<Vec<u8>>) {
     loop {
         let mut chunk = spent.try_recv().unwrap_or_default();
         let piece = match producer.fill(&mut chunk) {
-            Ok(()) if chunk.is_empty() => {
-                let _ = full.send(Piece::End(producer.end()));
-                return;
-            }
+            Ok(()) if chunk.is_empty() => Piece::End(producer.bytes),
             Ok(()) => Piece::Chunk(chunk),
             Err(error) => Piece::Failed(error),
         };
-        let failed = matches!(piece, Piece::Failed(_));
-        if full.send(piece).is_err() || failed {
+        let last = !matches!(piece, Piece::Chunk(_));
+        if full.send(piece).is_err() || last {
+            return;
+        }
+    }
+}
+
+fn hash(full: Receiver<Piece<u64>>, hashed: &SyncSender<Piece<End>>) {
+    let mut hasher = Sha256::new();
+    for piece in full {
+        let piece = match piece {
+            Piece::Chunk(chunk) => {
+                hasher.update(&chunk);
+                Piece::Chunk(chunk)
+            }
+            Piece::End(tar_bytes) => Piece::End(End::new(std::mem::take(&mut hasher), tar_bytes)),
+            Piece::Failed(error) => Piece::Failed(error),
+        };
+        if hashed.send(piece).is_err() {
             return;
         }
     }
@@ -188,10 +207,10 @@ impl<'s> Stream<'s> {
         declared: Option<Compression>,
         limits: &Limits,
     ) -> Result<Stream<'s>, Error> {
-        Ok(Stream::new(Box::new(Direct(Some(Producer::open(reader, declared, limits)?)))))
+        Ok(Stream::new(Box::new(Direct(Some((Producer::open(reader, declared, limits)?, Sha256::new()))))))
     }
 
-    /// Decompression and hashing on a thread of `scope`.
+    /// Decompression and hashing on a thread of `scope` each.
     pub fn piped<'scope, R: Read + Send + 'scope>(
         scope: &'scope Scope<'scope, '_>,
         reader: R,
@@ -199,10 +218,12 @@ impl<'s> Stream<'s> {
         limits: &Limits,
     ) -> Result<Stream<'s>, Error> {
         let producer = Producer::open(reader, declared, limits)?;
-        let (full_in, full) = sync_channel(CHUNKS_WAITING);
+        let (full_in, full) = sync_channel(CHUNKS_UNHASHED);
+        let (hashed_in, hashed) = sync_channel(CHUNKS_WAITING);
         let (spent, spent_out) = channel();
         scope.spawn(move || produce(producer, &full_in, &spent_out));
-        Ok(Stream::new(Box::new(Piped { full, spent })))
+        scope.spawn(move || hash(full, &hashed_in));
+        Ok(Stream::new(Box::new(Piped { hashed, spent })))
     }
 
     fn new(source: Box<dyn Source + 's>) -> Stream<'s> {

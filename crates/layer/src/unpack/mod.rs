@@ -69,7 +69,7 @@ pub struct UnpackOptions {
     /// Whether we are root of a user namespace only: device nodes and `trusted.*` attributes are then left out and
     /// reported, because the kernel refuses them there.
     pub rootless: bool,
-    /// Decompress and hash on a second thread. Faster wherever a second core is idle.
+    /// Decompress and hash on threads of their own. Faster wherever a second core is idle.
     pub pipeline: bool,
 }
 
