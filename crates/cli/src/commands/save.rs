@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal};
 
-use knarr_engine::image::save;
+use knarr_engine::image::save::{self, Output};
 use knarr_spec::Platform;
 
 use crate::failure::Failure;
@@ -38,10 +38,11 @@ impl Verb for Save {
         }
         let context = world.rooted()?;
         let plan = save::plan(&context, &self.images, platform.as_ref())?;
-        match &self.output {
-            None => save::write(&context, &plan, BufWriter::new(std::io::stdout()))?,
-            Some(path) => written_whole(path, |out| Ok(save::write(&context, &plan, out)?))?,
-        }
+        let to = match &self.output {
+            None => Output::Stream(Box::new(BufWriter::new(std::io::stdout()))),
+            Some(path) => Output::File(current_dir().join(path)),
+        };
+        save::write(&context, &plan, to)?;
         Ok(0)
     }
 }

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use knarr_spec::{Descriptor, Digest, Reference};
 
 use super::Loadable;
-use super::layout_sink::{store_blob, write_file};
+use super::layout_dir::write_file;
+use super::layout_sink::store_blob;
 use super::members::{Directory, Members};
 use crate::error::ArchiveProblem;
 use crate::origin::{Document, Origin, Stream};

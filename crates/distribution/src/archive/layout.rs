@@ -7,13 +7,13 @@ use knarr_spec::{Descriptor, Digest, Index, Platform, Raw, Reference};
 use serde::Deserialize;
 
 use super::docker::same_name;
+use super::layout_dir::{REF_NAME, check_version, new_index};
 use super::members::Members;
 use super::{document, limits};
 use crate::Problem;
 use crate::error::ArchiveProblem;
 use crate::origin::{Document, Origin, Stream};
 
-pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 pub(super) const FULL_NAME: &str = "io.containerd.image.name";
 
 /// One image of a layout.
@@ -78,24 +78,13 @@ fn image<'m>(members: &'m dyn Members, group: &[&Descriptor], platform: &Platfor
     let root = match group {
         [only] => (*only).clone(),
         several => {
-            let index = Index { manifests: several.iter().copied().cloned().collect(), ..empty_index() };
+            let index = new_index(several.iter().copied().cloned().collect());
             let chosen = index.choose(platform).cloned();
             chosen.ok_or_else(|| crate::fetch::not_offered(platform, &index))?
         }
     };
     let names = name(&root).and_then(full_reference).into_iter().collect();
     Ok(Layout { members, root, names })
-}
-
-fn empty_index() -> Index {
-    Index {
-        schema_version: 2,
-        media_type: None,
-        artifact_type: None,
-        manifests: Vec::new(),
-        subject: None,
-        annotations: Default::default(),
-    }
 }
 
 fn annotation<'d>(entry: &'d Descriptor, name: &str) -> Option<&'d str> {
@@ -121,20 +110,10 @@ fn full_reference(name: &str) -> Option<Reference> {
 }
 
 fn index(members: &dyn Members) -> Result<Index, Problem> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct LayoutFile {
-        image_layout_version: String,
-    }
-    let malformed = |what| move |source| Problem::Malformed { what, source };
-    let layout = document(members, "oci-layout", limits::ANSWER_BYTES_MAX)?;
-    let layout: LayoutFile = serde_json::from_slice(&layout).map_err(malformed("oci-layout"))?;
-    // Of version 1.x only 1.0.0 was ever written; a 2 would be another layout.
-    if !layout.image_layout_version.starts_with("1.") {
-        return Err(Problem::Archive(ArchiveProblem::LayoutVersion(layout.image_layout_version)));
-    }
+    check_version(&document(members, "oci-layout", limits::ANSWER_BYTES_MAX)?)?;
     let index = document(members, "index.json", limits::MANIFEST_BYTES_MAX)?;
-    Raw::<Index>::parse(index).map(|index| index.document().clone()).map_err(malformed("index.json"))
+    let malformed = |source| Problem::Malformed { what: "index.json", source };
+    Raw::<Index>::parse(index).map(|index| index.document().clone()).map_err(malformed)
 }
 
 fn member_name(digest: &Digest) -> String {

@@ -1,30 +1,24 @@
 //! An OCI image layout being written.
 //!
 //! Spec: image-spec image-layout.md.
-//! Law: a blob gets its name when size and digest agree; `index.json` is replaced in one step, under a lock, so that several
-//! copies into one layout lose nothing of one another. A name that is taken moves; what had it stays, without it.
+//! Law: a blob gets its name when size and digest agree. A name that is taken moves; what had it stays, without it.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use knarr_spec::{Descriptor, Digest, Index, media_type};
+use knarr_spec::{Descriptor, Digest};
 
-use super::layout::REF_NAME;
-use crate::error::ArchiveProblem;
+use super::layout_dir::{LayoutDir, REF_NAME, temporary, write_file};
+use crate::Problem;
 use crate::hash::Hash;
 use crate::origin::Document;
 use crate::sink::{Manners, Opener, Presence, Sink};
-use crate::{Problem, limits};
-
-pub(super) const LAYOUT_FILE: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
 
 /// A layout that images are added to.
 pub(crate) struct LayoutSink {
-    dir: PathBuf,
+    dir: LayoutDir,
     /// `blobs`, or a directory several layouts share.
     blobs: PathBuf,
     tag: Option<String>,
@@ -33,16 +27,11 @@ pub(crate) struct LayoutSink {
 
 impl LayoutSink {
     pub(crate) fn create(dir: &Path, tag: Option<&str>, shared_blobs: Option<&Path>) -> Result<LayoutSink, Problem> {
-        let occupied = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
-        if occupied && !dir.join("oci-layout").exists() {
-            return Err(Problem::Archive(ArchiveProblem::NotOurs(dir.to_owned())));
-        }
         let blobs = shared_blobs.map_or_else(|| dir.join("blobs"), Path::to_owned);
+        let dir = LayoutDir::make_in(dir)?;
         let sha256 = blobs.join("sha256");
-        fs::create_dir_all(dir).map_err(|source| Problem::File { path: dir.to_owned(), source })?;
         fs::create_dir_all(&sha256).map_err(|source| Problem::File { path: sha256, source })?;
-        write_file(&dir.join("oci-layout"), LAYOUT_FILE.as_bytes())?;
-        Ok(LayoutSink { dir: dir.to_owned(), blobs, tag: tag.map(str::to_owned), roots: Mutex::default() })
+        Ok(LayoutSink { dir, blobs, tag: tag.map(str::to_owned), roots: Mutex::default() })
     }
 
     fn blob_dir(&self, digest: &Digest) -> PathBuf {
@@ -51,20 +40,6 @@ impl LayoutSink {
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.blob_dir(digest).join(digest.encoded())
-    }
-
-    fn index(&self) -> Result<Index, Problem> {
-        let path = self.dir.join("index.json");
-        match fs::read(&path) {
-            Ok(bytes) if bytes.len() as u64 > limits::MANIFEST_BYTES_MAX => {
-                Err(Problem::TooLarge { bytes_max: limits::MANIFEST_BYTES_MAX })
-            }
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|source| Problem::Malformed { what: "index.json", source })
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(new_index(Vec::new())),
-            Err(source) => Err(Problem::File { path, source }),
-        }
     }
 }
 
@@ -112,26 +87,8 @@ impl Sink for LayoutSink {
     }
 
     fn finish(&self) -> Result<(), Problem> {
-        let failed = |source| Problem::File { path: self.dir.clone(), source };
-        let lock = File::open(&self.dir).map_err(failed)?;
-        lock.lock().map_err(failed)?;
-        let mut index = self.index()?;
-        for entry in self.roots.lock().expect("no panic while it is held").drain(..) {
-            add(&mut index.manifests, entry);
-        }
-        let bytes = serde_json::to_vec(&index).expect("an index has string keys");
-        write_file(&self.dir.join("index.json"), &bytes)
-    }
-}
-
-pub(super) fn new_index(manifests: Vec<Descriptor>) -> Index {
-    Index {
-        schema_version: 2,
-        media_type: Some(media_type::OCI_INDEX.to_owned()),
-        artifact_type: None,
-        manifests,
-        subject: None,
-        annotations: BTreeMap::new(),
+        let roots = std::mem::take(&mut *self.roots.lock().expect("no panic while it is held"));
+        self.dir.rewrite_index(write_file, |index| roots.into_iter().for_each(|entry| add(&mut index.manifests, entry)))
     }
 }
 
@@ -147,19 +104,6 @@ fn add(manifests: &mut Vec<Descriptor>, entry: Descriptor) {
         Some(old) => *old = entry,
         None => manifests.push(entry),
     }
-}
-
-/// A small file, whole or not at all.
-pub(super) fn write_file(path: &Path, content: &[u8]) -> Result<(), Problem> {
-    let failed = |source| Problem::File { path: path.to_owned(), source };
-    let mut file = temporary(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
-    file.write_all(content).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
-}
-
-fn temporary(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new().prefix(".new-").permissions(fs::Permissions::from_mode(0o644)).tempfile_in(dir)
 }
 
 /// Writes the blob into `dir`, under the digits of its digest.
@@ -203,6 +147,8 @@ pub(super) fn copy_blob(blob: &Descriptor, open: &Opener<'_>, write: &mut WriteB
 
 #[cfg(test)]
 mod tests {
+    use knarr_spec::media_type;
+
     use super::*;
 
     fn entry(content: &str, name: Option<&str>) -> Descriptor {

@@ -7,8 +7,10 @@
 mod dir;
 mod docker;
 mod layout;
+mod layout_dir;
 mod layout_sink;
 mod members;
+mod save;
 mod tar_index;
 mod tar_sink;
 
@@ -32,9 +34,11 @@ use layout::Layout;
 use tar_index::TarIndex;
 
 pub(crate) use dir::DirSink;
+pub use layout_dir::{LayoutDir, REF_NAME};
 pub(crate) use layout_sink::LayoutSink;
 pub(crate) use members::Section;
 use members::{Directory, Members};
+pub use save::{Output, Saved, save};
 pub(crate) use tar_sink::{ArchiveForm, TarSink};
 
 /// Enough to tell compressed forms apart.

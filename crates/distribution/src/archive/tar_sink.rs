@@ -15,8 +15,9 @@ use std::sync::Mutex;
 use knarr_spec::{Descriptor, Digest, Manifest, Reference, media_type};
 use serde::Serialize;
 
-use super::layout::{FULL_NAME, REF_NAME};
-use super::layout_sink::{LAYOUT_FILE, copy_blob, new_index};
+use super::layout::FULL_NAME;
+use super::layout_dir::{LAYOUT_FILE, REF_NAME, new_index};
+use super::layout_sink::copy_blob;
 use crate::error::ArchiveProblem;
 use crate::origin::Document;
 use crate::sink::{Manners, Opener, Presence, Sink};
@@ -73,7 +74,7 @@ struct Region {
 #[serde(rename_all = "PascalCase")]
 struct Entry {
     config: String,
-    repo_tags: Option<Vec<String>>,
+    repo_tags: Vec<String>,
     layers: Vec<String>,
 }
 
@@ -105,6 +106,19 @@ impl TarSink {
     /// What the image that comes next is called.
     pub(crate) fn name_next(&self, names: Vec<String>) {
         self.lock().names = names;
+    }
+
+    /// Takes an image under the names it was given: `root` is what `index.json` leads to, `manifest` what docker is told of.
+    pub(super) fn put_image(&self, root: &Document, digest: &Digest, manifest: &Document) -> Result<(), Problem> {
+        self.put_manifest(root, digest)?;
+        let names = std::mem::take(&mut self.lock().names);
+        if self.form == ArchiveForm::Docker {
+            let entry = TarSink::entry(manifest, &names)?;
+            self.lock().entries.push(entry);
+        }
+        let descriptors = self.descriptors(root, digest, &names);
+        self.lock().roots.extend(descriptors);
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -190,8 +204,7 @@ impl TarSink {
         let manifest: Manifest = serde_json::from_slice(&document.bytes)
             .map_err(|source| Problem::Malformed { what: "manifest", source })?;
         let layers = manifest.layers.iter().map(|layer| blob_name(&layer.digest)).collect();
-        let repo_tags = Some(names.to_vec()).filter(|names| !names.is_empty());
-        Ok(Entry { config: blob_name(&manifest.config.digest), repo_tags, layers })
+        Ok(Entry { config: blob_name(&manifest.config.digest), repo_tags: names.to_vec(), layers })
     }
 
     /// What `index.json` says of the root: one entry per name, one without where there is none.
@@ -286,15 +299,7 @@ impl Sink for TarSink {
     }
 
     fn put_root(&self, document: &Document, digest: &Digest) -> Result<(), Problem> {
-        self.put_manifest(document, digest)?;
-        let names = std::mem::take(&mut self.lock().names);
-        if self.form == ArchiveForm::Docker {
-            let entry = TarSink::entry(document, &names)?;
-            self.lock().entries.push(entry);
-        }
-        let descriptors = self.descriptors(document, digest, &names);
-        self.lock().roots.extend(descriptors);
-        Ok(())
+        self.put_image(document, digest, document)
     }
 
     fn finish(&self) -> Result<(), Problem> {

@@ -1,27 +1,20 @@
 //! An OCI image layout as a shelf.
 //!
 //! Spec: image-spec image-layout.md; `org.opencontainers.image.ref.name` is a tag.
-//! Law: `index.json` is replaced by rename, under a lock on `oci-layout`, so that two writers lose nothing of each other;
-//! blobs are there, synced, before it names them. A blob's content is its digest's when it is read.
-//! Not here: archives of layouts, other transports (`distribution`).
+//! Law: blobs are there, synced, before the index names them. A blob's content is its digest's when it is read.
+//! Not here: the layout's own files, archives of layouts, other transports (`distribution`).
 
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use knarr_spec::image::Annotations;
+use knarr_distribution::archive::{LayoutDir, REF_NAME};
 use knarr_spec::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Raw, media_type};
 
 use super::{Picked, Shelf};
 use crate::image::problem::ImageProblem;
 use crate::{Error, Result};
-
-/// The annotation that holds a tag.
-pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
-
-const LAYOUT_FILE: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
-const INDEX_FILE: &str = "index.json";
 
 /// Largest document that is read.
 const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
@@ -44,24 +37,13 @@ pub fn split(text: &str) -> (PathBuf, String) {
 /// A directory with images.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    dir: PathBuf,
+    files: LayoutDir,
 }
 
 impl Layout {
     /// A layout that is there.
     pub fn open(dir: &Path) -> Result<Layout> {
-        let broken = |why: String| Error::from(ImageProblem::Layout { path: dir.to_owned(), why });
-        let text = match fs::read_to_string(dir.join("oci-layout")) {
-            Ok(text) => text,
-            Err(error) => return Err(broken(format!("is no image layout: oci-layout: {error}"))),
-        };
-        let version = serde_json::from_str::<serde_json::Value>(&text).ok();
-        let version = version.and_then(|value| Some(value.get("imageLayoutVersion")?.as_str()?.to_owned()));
-        match version {
-            Some(version) if version.starts_with("1.") => Ok(Layout { dir: dir.to_owned() }),
-            Some(version) => Err(broken(format!("has layout version {version}, not 1.0.0"))),
-            None => Err(broken("its oci-layout file has no version".to_owned())),
-        }
+        Ok(Layout { files: LayoutDir::open(dir)? })
     }
 
     /// An empty one; the directory must not be there, or be empty.
@@ -69,43 +51,24 @@ impl Layout {
         if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(ImageProblem::Exists(dir.to_owned()).into());
         }
-        let blobs = dir.join("blobs/sha256");
-        fs::create_dir_all(&blobs).map_err(Error::io("create", &blobs))?;
-        let write = |name: &str, bytes: &[u8]| {
-            let path = dir.join(name);
-            fs::write(&path, bytes).map_err(Error::io("write", &path))
-        };
-        let index = Index { media_type: Some(media_type::OCI_INDEX.to_owned()), ..empty_index() };
-        write(INDEX_FILE, Raw::from_document(index).bytes())?;
-        write("oci-layout", LAYOUT_FILE.as_bytes())?;
-        Ok(Layout { dir: dir.to_owned() })
+        let layout = Layout { files: LayoutDir::make(dir)? };
+        layout.change_index(|_| {})?;
+        Ok(layout)
     }
 
     /// Where it is.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.files.path()
     }
 
     /// The index of the layout.
     pub fn index(&self) -> Result<Index> {
-        let path = self.dir.join(INDEX_FILE);
-        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-        let malformed = |source| ImageProblem::Document { what: path.display().to_string(), source };
-        Ok(serde_json::from_slice(&bytes).map_err(malformed)?)
+        Ok(self.files.index()?)
     }
 
     /// Changes the index under the lock.
     pub fn change_index(&self, change: impl FnOnce(&mut Index)) -> Result<()> {
-        let lock = self.dir.join("oci-layout");
-        let lock = File::open(&lock).and_then(|file| file.lock().map(|()| file)).map_err(Error::io("lock", &lock))?;
-        let mut index = self.index()?;
-        change(&mut index);
-        let (path, fresh) = (self.dir.join(INDEX_FILE), self.dir.join(".index.json.new"));
-        fs::write(&fresh, Raw::from_document(index).bytes()).map_err(Error::io("write", &fresh))?;
-        File::open(&fresh).and_then(|file| file.sync_all()).map_err(Error::io("sync", &fresh))?;
-        fs::rename(&fresh, &path).map_err(Error::io("rename", &fresh))?;
-        drop(lock);
-        Ok(())
+        Ok(self.files.change_index(change)?)
     }
 
     /// What `tag` points to.
@@ -116,7 +79,7 @@ impl Layout {
         let found = index.manifests.iter().find(named).or_else(|| index.manifests.iter().find(by_digest));
         found.cloned().ok_or_else(|| {
             let offered = index.manifests.iter().filter_map(|entry| entry.annotations.get(REF_NAME).cloned()).collect();
-            ImageProblem::NoTag { path: self.dir.clone(), tag: tag.to_owned(), offered }.into()
+            ImageProblem::NoTag { path: self.dir().to_owned(), tag: tag.to_owned(), offered }.into()
         })
     }
 
@@ -164,24 +127,13 @@ impl Layout {
     pub fn put_document(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::sha256_of(bytes);
         let mut spool = self.spool()?;
-        std::io::Write::write_all(&mut spool, bytes).map_err(Error::io("write", &self.dir))?;
+        std::io::Write::write_all(&mut spool, bytes).map_err(Error::io("write", self.dir()))?;
         self.keep(spool, &digest, bytes.len() as u64)?;
         Ok(digest)
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join("blobs").join(digest.algorithm().as_str()).join(digest.encoded())
-    }
-}
-
-fn empty_index() -> Index {
-    Index {
-        schema_version: 2,
-        media_type: None,
-        artifact_type: None,
-        manifests: Vec::new(),
-        subject: None,
-        annotations: Annotations::new(),
+        self.files.blob_path(digest)
     }
 }
 
@@ -215,7 +167,7 @@ impl Shelf for Layout {
     }
 
     fn spool(&self) -> Result<File> {
-        let file = knarr_sys::fs::unnamed_file(&self.dir).map_err(Error::sys("make a temporary file"))?;
+        let file = knarr_sys::fs::unnamed_file(self.dir()).map_err(Error::sys("make a temporary file"))?;
         Ok(File::from(file))
     }
 
