@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use knarr_distribution::{AuthConfig, Credentials, Error, Network, Policy, Proxies, Registries, policy, registries};
 use knarr_spec::Platform;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, log_line};
 use crate::world::variable;
 
 /// How one side of a command reaches its registry.
@@ -112,6 +112,9 @@ pub(crate) struct Tool {
     /// A registries.conf
     #[arg(long, value_name = "FILE", hide = true)]
     registries_conf: Option<PathBuf>,
+    /// Log requests and their answers
+    #[arg(long, hide = true)]
+    debug: bool,
     /// Repeat what failed for a while so often
     #[arg(long, value_name = "N")]
     retry_times: Option<u32>,
@@ -158,6 +161,7 @@ impl Tool {
     /// How registries are reached.
     pub(crate) fn network(&self, access: &Access) -> Result<Network, Failure> {
         let mut network = network_with(access, self.registries_conf.as_deref()).map_err(failure)?;
+        network.heard = self.debug.then_some(log_request);
         if let Some(times) = self.retry_times {
             network.retry.attempts = times.saturating_add(1);
         }
@@ -168,6 +172,11 @@ impl Tool {
         }
         Ok(network)
     }
+}
+
+/// A line of skopeo's log about a request.
+pub(crate) fn log_request(request: &str) {
+    anstream::eprintln!("{}", log_line("debug", &format!("{request:?}")));
 }
 
 /// A failure of the distribution crate, with skopeo's exit codes: 2 for what is not there.

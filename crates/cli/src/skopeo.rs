@@ -63,9 +63,7 @@ fn run(args: &[OsString]) -> Result<u8, Failure> {
             "--registries.d" | "--command-timeout" | "--user-agent-prefix" | "--require-signed" => {
                 return Err(Failure::usage(format!("{name} is not supported")));
             }
-            // Nothing is logged but what every run says.
-            "--debug" => {}
-            "--insecure-policy" => ahead.push(word.clone()),
+            "--debug" | "--insecure-policy" => ahead.push(word.clone()),
             _ if WITH_VALUE.contains(&name) => {
                 ahead.push(word.clone());
                 if !text.contains('=') {
@@ -87,8 +85,8 @@ fn command(name: &str, ahead: &[OsString], words: &[OsString]) -> Result<u8, Fai
         let what = format!("Unrecognized command `skopeo {name}`\nTry 'skopeo --help' for more information");
         return Err(Failure::usage(what));
     };
-    let ahead = if PLAIN.contains(&name) { &[] } else { ahead };
-    let words: Vec<OsString> = ahead.iter().chain(words).cloned().collect();
+    let known = |option: &&OsString| !PLAIN.contains(&name) || (name == "login" && *option == "--debug");
+    let words: Vec<OsString> = ahead.iter().filter(known).chain(words).cloned().collect();
     let mut parser = entry.parser();
     let words = boolean::rewrite(&parser, &words);
     match parser.try_get_matches_from_mut(words) {
@@ -102,7 +100,7 @@ fn help() -> Result<u8, Failure> {
     for (name, entry) in commands::SKOPEO {
         text += &format!("  {name:<20} {}\n", entry.about);
     }
-    text += "\nFlags:\n      --insecure-policy         check no policy\n      --override-arch ARCH      choose images of this architecture\n      --override-os OS          choose images of this operating system\n      --override-variant VARIANT  choose images of this variant\n      --policy FILE             a trust policy file\n      --tmpdir DIR              directory for temporary files\n  -v, --version                 print the version\n\nUse \"skopeo [command] --help\" for more information about a command.\n";
+    text += "\nFlags:\n      --debug                   log requests and their answers\n      --insecure-policy         check no policy\n      --override-arch ARCH      choose images of this architecture\n      --override-os OS          choose images of this operating system\n      --override-variant VARIANT  choose images of this variant\n      --policy FILE             a trust policy file\n      --tmpdir DIR              directory for temporary files\n  -v, --version                 print the version\n\nUse \"skopeo [command] --help\" for more information about a command.\n";
     print(&text)?;
     Ok(0)
 }

@@ -88,7 +88,11 @@ fn at<T>(
 
 /// Every tag of the repository of `reference`.
 pub fn list_tags(reference: &Reference, network: &Network) -> Result<Vec<String>, Error> {
-    said("list-tags", reference.name(), at(reference, network, |repository| repository.tags()))
+    let tags = || {
+        let http = Http::new(network)?;
+        Repository::to_read(&http, reference, &Silent)?.tags()
+    };
+    said("list-tags", reference.name(), tags())
 }
 
 /// Every repository of a registry, where it tells.

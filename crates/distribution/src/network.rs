@@ -24,6 +24,8 @@ pub struct Network {
     pub timeouts: Timeouts,
     /// Perseverance.
     pub retry: Retry,
+    /// Hears of every request and its answer: method, URL without its query, status.
+    pub heard: Option<fn(&str)>,
 }
 
 /// Proxy settings as the conventional variables spell them; the caller reads the environment.

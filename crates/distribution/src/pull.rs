@@ -1,14 +1,16 @@
-//! The verbs: `pull` from any source, `load` from an archive.
+//! The verbs: `pull` from any source, `load` from an archive, and `artifact pull`.
 
-use knarr_spec::{Digest, Reference};
+use knarr_spec::{Digest, Manifest, Raw, Reference};
 use knarr_store::{ImageRecord, Store};
 
 use crate::archive::{self, Input};
+use crate::copy::{Copied, Copier, CopyOptions};
 use crate::fetch::Fetch;
 use crate::http::Http;
 use crate::progress::Outcome;
 use crate::registry::Registry;
-use crate::{Error, Place, Problem, PullOptions};
+use crate::store_sink::StoreSink;
+use crate::{Error, Place, Problem, PullOptions, limits};
 
 /// Brings the image `place` means into the store and returns its record. What is there already is not fetched again; what
 /// an interrupted pull left is continued.
@@ -29,6 +31,30 @@ pub fn pull(store: &Store, place: &Place, options: &PullOptions<'_>) -> Result<I
 pub fn load(store: &Store, input: Input, options: &PullOptions<'_>) -> Result<Vec<ImageRecord>, Error> {
     let subject = input.to_string();
     archive::load(store, input, options).map_err(|problem| Error { verb: "load", subject, problem: Box::new(problem) })
+}
+
+/// Brings an artifact into the store, which then has its manifest (returned) and all blobs it names, and no name for it yet.
+pub fn pull_artifact(store: &Store, name: &Reference, options: &CopyOptions<'_>) -> Result<Raw<Manifest>, Error> {
+    let pulled = || {
+        let copied = keep_document(store, name, options)?;
+        let bytes = store.blob_bytes(&copied.digest, limits::MANIFEST_BYTES_MAX)?;
+        let bytes = bytes.ok_or_else(|| Problem::NotStored(copied.digest.clone()))?;
+        Raw::parse(bytes).map_err(|source| Problem::Malformed { what: "manifest", source })
+    };
+    pulled().map_err(|problem| Error { verb: "pull", subject: name.to_string(), problem: Box::new(problem) })
+}
+
+/// Brings again what the store lacks of a list or artifact, by the digest in `name`.
+pub fn fetch_document(store: &Store, name: &Reference, options: &CopyOptions<'_>) -> Result<(), Error> {
+    let fetched = keep_document(store, name, options).map(drop);
+    fetched.map_err(|problem| Error { verb: "pull", subject: name.to_string(), problem: Box::new(problem) })
+}
+
+fn keep_document(store: &Store, name: &Reference, options: &CopyOptions<'_>) -> Result<Copied, Problem> {
+    let http = Http::new(&options.source)?;
+    let origin = Registry::new(&http, name, options.progress, false)?;
+    let from = Place::Registry(name.clone());
+    Copier { origin: &origin, sink: &StoreSink(store), from: &from, options }.run()
 }
 
 fn from_registry(

@@ -1,4 +1,4 @@
-//! `push`: an image of the store to a registry.
+//! `push`: images, lists and artifacts of the store to a registry.
 //!
 //! Law: what was pulled keeps its digests. Layers that another repository of the same registry is known to have are mounted.
 
@@ -19,6 +19,18 @@ pub fn push(store: &Store, image: &ImageRecord, name: &Reference, options: &Copy
     pushed.map_err(|problem| Error { verb: "push", subject: name.to_string(), problem: Box::new(problem) })
 }
 
+/// Pushes the list or artifact whose document has the digest `root`, with all it names unless
+/// [`MultiArch::IndexOnly`] is asked for.
+pub fn push_document(
+    store: &Store,
+    root: &Digest,
+    name: &Reference,
+    options: &CopyOptions<'_>,
+) -> Result<Copied, Error> {
+    let pushed = send(store, &Stored::document_of(store, root.clone()), name, options);
+    pushed.map_err(|problem| Error { verb: "push", subject: name.to_string(), problem: Box::new(problem) })
+}
+
 fn to_registry(
     store: &Store,
     image: &ImageRecord,
@@ -29,11 +41,15 @@ fn to_registry(
         MultiArch::System => Stored::manifest_of(store, image),
         _ => Stored::new(store, image),
     };
+    send(store, &origin, name, options)
+}
+
+fn send(store: &Store, origin: &Stored<'_>, name: &Reference, options: &CopyOptions<'_>) -> Result<Copied, Problem> {
     let http = Http::new(&options.destination)?;
     let mounts = Mounts { of_blob: known_places(store, name.registry())?, of_all: Vec::new() };
     let sink = Push::new(&http, name, mounts, options.progress)?;
     let from = Place::Local(name.to_string());
-    Copier { origin: &origin, sink: &sink, from: &from, options }.run()
+    Copier { origin, sink: &sink, from: &from, options }.run()
 }
 
 /// Which repositories of `registry` are known to have which layers, from the images of the store.

@@ -151,6 +151,11 @@ impl Registries {
         mirrors.chain([primary]).map(rewrite).collect()
     }
 
+    /// The place that has all of `wanted`: no mirror, and where registries.conf rewrites the name, the name it rewrites it to.
+    pub fn whole_endpoint(&self, wanted: &Reference) -> Result<Endpoint, Problem> {
+        Ok(self.endpoints(wanted)?.pop().expect("a name has a place of its own behind its mirrors"))
+    }
+
     /// The place `wanted` is written to: its own registry, under its own name. Mirrors and rewrites are for reading.
     pub fn push_endpoint(&self, wanted: &Reference) -> Result<Endpoint, Problem> {
         match self.entry(wanted) {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use knarr_spec::{Descriptor, Digest, Index, Manifest, media_type};
-use knarr_store::{ImageRecord, Store};
+use knarr_store::{DocumentKind, ImageRecord, Store};
 
 use crate::archive::Section;
 use crate::origin::{Document, Origin, Stream};
@@ -30,6 +30,11 @@ impl<'s> Stored<'s> {
     /// For one platform, whatever else is here.
     pub(crate) fn manifest_of(store: &'s Store, image: &ImageRecord) -> Stored<'s> {
         Stored { store, root: image.manifest_digest.clone() }
+    }
+
+    /// A list or artifact: the document `root`, whatever it is called.
+    pub(crate) fn document_of(store: &'s Store, root: Digest) -> Stored<'s> {
+        Stored { store, root }
     }
 
     /// Whether the document `digest` and all it names is in the store.
@@ -72,6 +77,24 @@ impl Origin for Stored<'_> {
         let file = self.store.blob_file(digest)?.ok_or_else(|| Problem::NotStored(digest.clone()))?;
         let (file, path) = (Arc::new(file), self.store.blob_path(digest));
         Ok(Box::new(Section { file, path, start: 0, bytes: descriptor.size }.stream(offset)))
+    }
+
+    /// Artifacts that are here and say that they refer to `digest`.
+    fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, Problem> {
+        let mut found = Vec::new();
+        for record in self.store.documents()?.into_iter().filter(|record| record.kind == DocumentKind::Artifact) {
+            let document = self.document(&record.digest, None)?;
+            let manifest: Manifest = serde_json::from_slice(&document.bytes)
+                .map_err(|source| Problem::Malformed { what: "manifest", source })?;
+            if manifest.subject.is_some_and(|subject| subject.digest == *digest) {
+                let bytes = document.bytes.len() as u64;
+                let mut entry = Descriptor::new(&document.media_type, record.digest, bytes);
+                entry.artifact_type = manifest.artifact_type.or(Some(manifest.config.media_type));
+                entry.annotations = manifest.annotations;
+                found.push(entry);
+            }
+        }
+        Ok(found)
     }
 
     fn who(&self) -> &'static str {

@@ -1,6 +1,5 @@
 //! From the name a user wrote to an image in the store, fetching it where the policy says so.
 
-use knarr_distribution::Place;
 use knarr_spec::{Platform, Reference};
 use knarr_store::{ImageRecord, Kind};
 
@@ -29,9 +28,14 @@ pub fn image(
         (policy, _) => {
             let reference: Reference = name.parse()?;
             if policy == PullPolicy::Missing {
+                for meant in pulls.network()?.registries.candidates(name)? {
+                    if let Some(image) = local(context, &meant.to_string(), platform.as_ref())? {
+                        return Ok(image);
+                    }
+                }
                 pulls.missing(&reference);
             }
-            pull::pull(context, &Place::Registry(reference), platform.as_ref(), pulls)
+            pull::pull_meant(context, name, platform.as_ref(), pulls).map(|(_, image)| image)
         }
     }
 }

@@ -2,9 +2,11 @@
 
 pub mod prune;
 
-use knarr_store::{CheckOptions, Finding, Mended, Salvaged, Store, StoreOptions, salvage};
+use std::collections::BTreeSet;
 
-use knarr_distribution::Place;
+use knarr_distribution::{CopyOptions, MultiArch, Place};
+use knarr_spec::Reference;
+use knarr_store::{CheckOptions, Finding, Mended, Salvaged, Store, StoreOptions, salvage};
 
 use crate::image::pull::{Pulls, pull, unpack_options};
 use crate::{Context, Namespace, Paths, Result};
@@ -80,15 +82,24 @@ pub fn check(
 
 /// Fetches what images lack by the digests they were once pulled by. What no registry has any more stays forgotten.
 fn fetch_again(context: &Context, pulls: &dyn Pulls) {
-    let findings = context.store.check(&CheckOptions::default()).unwrap_or_default();
-    let lacking: std::collections::BTreeSet<_> = findings
-        .into_iter()
-        .filter_map(|finding| match finding {
-            Finding::ImageLacksBlob { image, .. } | Finding::ImageLacksLayer { image, .. } => Some(image),
-            _ => None,
-        })
-        .collect();
-    for id in lacking {
+    let (mut images, mut documents) = (BTreeSet::new(), BTreeSet::new());
+    for finding in context.store.check(&CheckOptions::default()).unwrap_or_default() {
+        match finding {
+            Finding::ImageLacksBlob { image, .. } | Finding::ImageLacksLayer { image, .. } => {
+                images.insert(image);
+            }
+            Finding::DocumentLacksBlob { name, .. } => {
+                documents.insert(name);
+            }
+            _ => {}
+        }
+    }
+    for name in documents {
+        if let Err(error) = fetch_document(context, &name, pulls) {
+            context.note(error.to_string());
+        }
+    }
+    for id in images {
         let Ok(Some(image)) = context.store.image(&id) else { continue };
         let platform = image.config.platform.clone();
         for name in image.repo_digests {
@@ -100,13 +111,27 @@ fn fetch_again(context: &Context, pulls: &dyn Pulls) {
     }
 }
 
+/// What a list or artifact lacks, from the registry of its name.
+fn fetch_document(context: &Context, name: &Reference, pulls: &dyn Pulls) -> Result<()> {
+    let Some(record) = context.store.document(name)? else { return Ok(()) };
+    let options = CopyOptions {
+        multi: MultiArch::All,
+        source: pulls.network()?,
+        policy: pulls.policy()?,
+        progress: pulls.progress(),
+        ..CopyOptions::new(context.store.state())
+    };
+    Ok(knarr_distribution::fetch_document(&context.store, &name.with_digest(record.digest), &options)?)
+}
+
 /// Whether what was found missing is there now.
 fn is_there(context: &Context, finding: &Finding) -> bool {
     match finding {
         Finding::BlobMissing(digest)
         | Finding::BlobSize { digest, .. }
         | Finding::BlobContent(digest)
-        | Finding::ImageLacksBlob { digest, .. } => context.store.blob(digest).is_ok_and(|blob| blob.is_some()),
+        | Finding::ImageLacksBlob { digest, .. }
+        | Finding::DocumentLacksBlob { digest, .. } => context.store.blob(digest).is_ok_and(|blob| blob.is_some()),
         Finding::LayerMissing { diff_id, .. } | Finding::ImageLacksLayer { diff_id, .. } => {
             context.store.layer(diff_id).is_ok_and(|layer| layer.is_some())
         }

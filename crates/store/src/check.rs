@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-use knarr_spec::{DiffId, Digest};
+use knarr_spec::{DiffId, Digest, Reference};
 use rusqlite::Connection;
 
 use crate::database::Fault;
@@ -63,6 +63,13 @@ pub enum Finding {
         /// The layer.
         diff_id: DiffId,
     },
+    /// A list or artifact needs a blob that has no row.
+    DocumentLacksBlob {
+        /// The list or artifact.
+        name: Reference,
+        /// The blob.
+        digest: Digest,
+    },
     /// A container's writable directories are missing.
     SnapshotMissing(String),
     /// A layer below a container has no row.
@@ -86,6 +93,7 @@ impl fmt::Display for Finding {
             Finding::ImageLacksLayer { image, diff_id } => {
                 write!(f, "image {image}: layer {diff_id} is not in the store")
             }
+            Finding::DocumentLacksBlob { name, digest } => write!(f, "{name}: blob {digest} is not in the store"),
             Finding::SnapshotMissing(container) => write!(f, "container {container}: its writable layer is missing"),
             Finding::SnapshotIncomplete(container) => write!(f, "container {container}: a layer below it is missing"),
             Finding::VolumeMissing(name) => write!(f, "volume {name}: its directory is missing"),
@@ -182,6 +190,14 @@ fn dangling(c: &Connection) -> Result<Vec<Finding>, Fault> {
                    WHERE diff_id NOT IN (SELECT diff_id FROM layers WHERE diff_id IS NOT NULL)";
     for (image, layer) in pairs(lacking)? {
         findings.push(Finding::ImageLacksLayer { image: digest(&image)?, diff_id: DiffId(digest(&layer)?) });
+    }
+    let mut query = c.prepare(
+        "SELECT name || ':' || tag, digest FROM document_blobs WHERE digest NOT IN (SELECT digest FROM blobs)",
+    )?;
+    let lacking = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for pair in lacking.collect::<rusqlite::Result<Vec<(String, String)>>>()? {
+        let name = pair.0.parse().map_err(|_| Error::BadRecord { record: pair.0, field: "name" })?;
+        findings.push(Finding::DocumentLacksBlob { name, digest: digest(&pair.1)? });
     }
     // Positions are without a gap, unless a lost layer has taken its row with it.
     let gaps = "SELECT container FROM snapshot_layers GROUP BY container HAVING max(position) + 1 <> count(*)";

@@ -50,7 +50,7 @@ impl Store {
             Finding::BlobMissing(digest) | Finding::BlobSize { digest, .. } | Finding::BlobContent(digest) => {
                 self.forget_blob(digest).map(|()| Mended::PullAgain)
             }
-            Finding::ImageLacksBlob { .. } => Ok(Mended::PullAgain),
+            Finding::ImageLacksBlob { .. } | Finding::DocumentLacksBlob { .. } => Ok(Mended::PullAgain),
             Finding::LayerMissing { diff_id, .. } => {
                 let blob = self.database().read("find layer", |c| layer::find(c, diff_id))?.map(|record| record.blob);
                 self.unpack_again(diff_id, blob, unpack)

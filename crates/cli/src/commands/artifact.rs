@@ -1,12 +1,17 @@
-//! `artifact add`, `ls`, `inspect`, `extract`, `rm`: podman's artifacts.
+//! `artifact add`, `pull`, `push`, `ls`, `inspect`, `extract`, `rm`: podman's artifacts.
 
-use knarr_engine::image::artifact::{Artifact, ArtifactWanted, add, existing, extract, list, remove};
+use knarr_distribution::CopyOptions;
+use knarr_engine::image::artifact::{Artifact, ArtifactWanted, add, existing, extract, list, pull, push, remove};
 use knarr_engine::time;
+use knarr_spec::Reference;
 use serde_json::json;
 
+use super::image_copy::write_digest;
+use crate::access::{self, OneSide};
 use crate::failure::Failure;
 use crate::listing::{Columns, render};
 use crate::output::{each, print};
+use crate::progress::{CopyLines, PushLines};
 use crate::rows::ago;
 use crate::units::size;
 use crate::verb::Verb;
@@ -54,7 +59,7 @@ impl Verb for ArtifactAdd {
     const EXAMPLE: &'static str = "knarr artifact add --type application/vnd.me.model team/model:v1 weights.bin";
 
     fn run(self, world: &World) -> Result<u8, Failure> {
-        let name = self.name.parse().map_err(|error: knarr_spec::ReferenceError| Failure::usage(error.to_string()))?;
+        let name = reference(&self.name)?;
         let files: Vec<_> = self.files.iter().map(|path| current_dir().join(path)).collect();
         if self.append && self.kind.is_some() {
             return Err(Failure::usage("--append and --type exclude each other: an artifact keeps its type"));
@@ -68,6 +73,80 @@ impl Verb for ArtifactAdd {
         print(&format!("{}\n", add(&world.rooted()?, &name, &files, &wanted)?))?;
         Ok(0)
     }
+}
+
+/// Fetch an artifact from a registry.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ArtifactPull {
+    /// Print only the digest
+    #[arg(long, short = 'q')]
+    quiet: bool,
+    #[command(flatten)]
+    side: OneSide,
+    /// The artifact's name
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+impl Verb for ArtifactPull {
+    const NAMES: &'static [&'static str] = &["artifact pull"];
+    const ABOUT: &'static str = "Fetch an artifact from a registry";
+    const EXAMPLE: &'static str = "knarr artifact pull registry.example/team/model:v1";
+
+    fn run(self, world: &World) -> Result<u8, Failure> {
+        let name = reference(&self.name)?;
+        let context = world.rooted()?;
+        let lines = CopyLines::new(self.quiet);
+        let options = CopyOptions {
+            source: access::network(&self.side.access()).map_err(access::failure)?,
+            policy: access::default_policy().map_err(access::failure)?,
+            progress: &lines,
+            ..CopyOptions::new(context.store.state())
+        };
+        print(&format!("{}\n", pull(&context, &name, &options)?))?;
+        Ok(0)
+    }
+}
+
+/// Upload an artifact to a registry.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ArtifactPush {
+    /// Print only the digest
+    #[arg(long, short = 'q')]
+    quiet: bool,
+    /// Write the digest of what was pushed to this file
+    #[arg(long, value_name = "FILE")]
+    digestfile: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    side: OneSide,
+    /// The artifact's name
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+impl Verb for ArtifactPush {
+    const NAMES: &'static [&'static str] = &["artifact push"];
+    const ABOUT: &'static str = "Upload an artifact to a registry";
+    const EXAMPLE: &'static str = "knarr artifact push registry.example/team/model:v1";
+
+    fn run(self, world: &World) -> Result<u8, Failure> {
+        let name = reference(&self.name)?;
+        let context = world.reading()?;
+        let lines = PushLines::new(self.quiet);
+        let options = CopyOptions {
+            destination: access::network(&self.side.access()).map_err(access::failure)?,
+            progress: &lines,
+            ..CopyOptions::new(context.store.state())
+        };
+        let pushed = push(&context, &self.name, &name, &options)?;
+        write_digest(self.digestfile.as_deref(), &pushed.digest)?;
+        print(&format!("{}\n", pushed.digest))?;
+        Ok(0)
+    }
+}
+
+fn reference(text: &str) -> Result<Reference, Failure> {
+    text.parse().map_err(|error: knarr_spec::ReferenceError| Failure::usage(error.to_string()))
 }
 
 /// List artifacts.

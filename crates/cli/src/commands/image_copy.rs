@@ -22,7 +22,7 @@ pub(crate) struct ImageCopy {
     #[arg(long, value_name = "WHAT", conflicts_with = "all")]
     multi_arch: Option<String>,
     /// Also signatures, attestations and whatever else refers to the images
-    #[arg(long)]
+    #[arg(long, conflicts_with = "remove_signatures")]
     referrers: bool,
     #[command(flatten)]
     how: How,
@@ -44,7 +44,7 @@ pub(crate) struct ImageCopy {
     /// Leave plain layers plain in layouts
     #[arg(long)]
     dest_oci_accept_uncompressed_layers: bool,
-    /// Accepted for skopeo's sake: digests are known before blobs are sent
+    /// Know digests before blobs are sent, so that none is sent twice: always so
     #[arg(long, hide = true)]
     dest_precompute_digests: bool,
     /// Keep the blobs of a layout here
@@ -86,8 +86,8 @@ pub(crate) struct How {
     /// Fail rather than change a digest
     #[arg(long)]
     preserve_digests: bool,
-    /// Accepted for skopeo's sake: signatures stored beside images are not copied
-    #[arg(long, hide = true)]
+    /// Copy no signatures; without --referrers none is copied anyway
+    #[arg(long)]
     remove_signatures: bool,
 }
 
@@ -129,20 +129,21 @@ impl How {
 
     /// Puts it into `options`.
     pub(crate) fn apply<'a>(&self, options: CopyOptions<'a>) -> Result<CopyOptions<'a>, Failure> {
-        let format = match self.format.as_deref() {
-            None => None,
-            Some("oci") => Some(Format::Oci),
-            Some("v2s2") => Some(Format::Docker),
-            Some("v2s1") => {
-                return Err(Failure::usage("v2s1 is not supported: no registry takes it any more").hint("oci or v2s2"));
-            }
-            Some(other) => {
-                return Err(Failure::usage(format!(
-                    "unknown format {other:?}. Choose one of the supported formats: 'oci' or 'v2s2'"
-                )));
-            }
-        };
+        let format = manifest_format(self.format.as_deref())?;
         Ok(CopyOptions { format, preserve_digests: self.preserve_digests, ..options })
+    }
+}
+
+/// `--format` of whatever writes manifests.
+pub(crate) fn manifest_format(given: Option<&str>) -> Result<Option<Format>, Failure> {
+    match given {
+        None => Ok(None),
+        Some("oci") => Ok(Some(Format::Oci)),
+        Some("v2s2") => Ok(Some(Format::Docker)),
+        Some("v2s1") => Err(Failure::usage("v2s1 is not supported: no registry takes it any more").hint("oci or v2s2")),
+        Some(other) => Err(Failure::usage(format!(
+            "unknown format {other:?}. Choose one of the supported formats: 'oci' or 'v2s2'"
+        ))),
     }
 }
 

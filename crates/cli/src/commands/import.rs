@@ -1,11 +1,12 @@
 //! `import`.
 
 use std::fs::File;
-use std::io::Read;
 
+use knarr_distribution::download;
 use knarr_engine::image::import::{ImportWanted, import};
 use knarr_spec::Platform;
 
+use crate::access::{self, Access};
 use crate::failure::Failure;
 use crate::output::print;
 use crate::verb::Verb;
@@ -23,7 +24,7 @@ pub(crate) struct Import {
     /// Platform of the image (os/arch[/variant])
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
-    /// The tar, plain or compressed; `-` is standard input
+    /// The tar, plain or compressed, or its http or https URL; `-` is standard input
     #[arg(value_name = "FILE")]
     file: String,
     /// The image's name
@@ -37,25 +38,25 @@ impl Verb for Import {
     const EXAMPLE: &'static str = "knarr import -c 'CMD [\"sh\"]' rootfs.tar base:v1";
 
     fn run(self, world: &World) -> Result<u8, Failure> {
-        if self.file.starts_with("http://") || self.file.starts_with("https://") {
-            let failure = Failure::usage("importing from a URL is not supported");
-            return Err(failure.hint(format!("curl -L {} | knarr import -", self.file)));
-        }
         let platform = self.platform.as_deref().map(str::parse::<Platform>).transpose();
         let platform = platform.map_err(|error| Failure::usage(error.to_string()))?;
         let name = self.name.as_deref().map(str::parse).transpose();
         let name = name.map_err(|error: knarr_spec::ReferenceError| Failure::usage(error.to_string()))?;
-        let tar: Box<dyn Read> = match self.file.as_str() {
-            "-" => Box::new(std::io::stdin()),
-            path => {
-                let opened = File::open(current_dir().join(path));
-                Box::new(opened.map_err(|error| Failure::new(format!("open {path}: {error}")))?)
-            }
-        };
         let source = self.file.clone();
         let wanted = ImportWanted { changes: self.change, message: self.message, platform, source, name };
         let context = world.rooted()?;
-        let image = import(&context, tar, &wanted)?;
+        let image = match self.file.as_str() {
+            "-" => import(&context, std::io::stdin(), &wanted)?,
+            url if url.starts_with("http://") || url.starts_with("https://") => {
+                let network = access::network(&Access::default()).map_err(access::failure)?;
+                let imported = download(url, &network, |tar| import(&context, tar, &wanted));
+                imported.map_err(access::failure)??
+            }
+            path => {
+                let opened = File::open(current_dir().join(path));
+                import(&context, opened.map_err(|error| Failure::new(format!("open {path}: {error}")))?, &wanted)?
+            }
+        };
         print(&format!("{}\n", image.id))?;
         Ok(0)
     }

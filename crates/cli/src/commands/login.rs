@@ -47,6 +47,9 @@ pub(crate) struct Login {
     /// Verify TLS certificates
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tls_verify: Option<bool>,
+    /// Log requests and their answers
+    #[arg(long, hide = true)]
+    debug: bool,
     /// The registry; Docker Hub without it
     registry: Option<String>,
 }
@@ -85,7 +88,8 @@ impl Verb for Login {
             tls_verify: self.tls_verify,
             ..Access::default()
         };
-        let network = access::network(&access).map_err(access::failure)?;
+        let mut network = access::network(&access).map_err(access::failure)?;
+        network.heard = self.debug.then_some(access::log_request);
         if self.get_login {
             return match login::user(&registry, &network).map_err(access::failure)? {
                 Some(user) => print(&format!("{user}\n")).map(|()| 0),

@@ -23,9 +23,6 @@ pub(crate) struct Logout {
     /// docker's file the login is kept in
     #[arg(long, value_name = "FILE", conflicts_with = "authfile")]
     compat_auth_file: Option<PathBuf>,
-    /// Accepted for skopeo's sake: nobody is asked
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    tls_verify: Option<bool>,
     /// The registry; Docker Hub without it
     registry: Option<String>,
 }

@@ -1,10 +1,14 @@
-//! `manifest create`, `add`, `annotate`, `remove`, `inspect`, `exists`, `rm`: lists of images.
+//! `manifest create`, `add`, `annotate`, `remove`, `inspect`, `exists`, `push`, `rm`: lists of images.
 
-use knarr_engine::image::manifest::{Entry, add, annotate, create, find, forget, inspect, remove};
+use knarr_distribution::{CopyOptions, MultiArch};
+use knarr_engine::image::manifest::{Entry, add, annotate, create, find, forget, inspect, push, remove};
 use knarr_spec::Reference;
 
+use super::image_copy::{manifest_format, write_digest};
+use crate::access::{self, OneSide};
 use crate::failure::Failure;
 use crate::output::{each, print};
+use crate::progress::PushLines;
 use crate::verb::Verb;
 use crate::world::World;
 
@@ -187,6 +191,63 @@ impl Verb for ManifestExists {
 
     fn run(self, world: &World) -> Result<u8, Failure> {
         Ok(u8::from(find(&world.reading()?, &reference(&self.list)?)?.is_none()))
+    }
+}
+
+/// Upload a list and its images to a registry.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManifestPush {
+    /// The images of the list too; `false` where they are there already
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true")]
+    all: bool,
+    /// Write manifests so: oci or v2s2
+    #[arg(long, short = 'f', value_name = "TYPE")]
+    format: Option<String>,
+    /// Forget the list afterwards
+    #[arg(long, visible_alias = "purge", short = 'p')]
+    rm: bool,
+    /// Print only the digest
+    #[arg(long, short = 'q')]
+    quiet: bool,
+    /// Write the digest of what was pushed to this file
+    #[arg(long, value_name = "FILE")]
+    digestfile: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    side: OneSide,
+    /// The list
+    #[arg(value_name = "LIST")]
+    list: String,
+    /// Where it is to go, if not where its name says
+    #[arg(value_name = "[docker://]NAME")]
+    destination: Option<String>,
+}
+
+impl Verb for ManifestPush {
+    const NAMES: &'static [&'static str] = &["manifest push"];
+    const ABOUT: &'static str = "Upload a list and its images to a registry";
+    const EXAMPLE: &'static str = "knarr manifest push app:v1 registry.example/app:v1";
+
+    fn run(self, world: &World) -> Result<u8, Failure> {
+        let list = reference(&self.list)?;
+        let target = self.destination.as_deref().map(|text| text.strip_prefix("docker://").unwrap_or(text));
+        let target = target.map(reference).transpose()?.unwrap_or_else(|| list.clone());
+        let context = if self.rm { world.rooted()? } else { world.reading()? };
+        let lines = PushLines::new(self.quiet);
+        let options = CopyOptions {
+            multi: if self.all { MultiArch::All } else { MultiArch::IndexOnly },
+            format: manifest_format(self.format.as_deref())?,
+            keep_plain: true,
+            destination: access::network(&self.side.access()).map_err(access::failure)?,
+            progress: &lines,
+            ..CopyOptions::new(context.store.state())
+        };
+        let pushed = push(&context, &list, &target, &options)?;
+        write_digest(self.digestfile.as_deref(), &pushed.digest)?;
+        print(&format!("{}\n", pushed.digest))?;
+        if self.rm {
+            forget(&context, &list)?;
+        }
+        Ok(0)
     }
 }
 

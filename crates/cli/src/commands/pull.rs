@@ -1,7 +1,8 @@
 //! `pull`.
 
 use knarr_distribution::{Place, look};
-use knarr_engine::image::{hello, pull::pull};
+use knarr_engine::image::hello;
+use knarr_engine::image::pull::{pull, pull_meant};
 use knarr_engine::{Context, ImageRecord};
 use knarr_spec::Platform;
 
@@ -92,29 +93,11 @@ impl Pull {
         platform: Option<&Platform>,
         pulls: &CliPulls,
     ) -> Result<(Place, ImageRecord), Failure> {
-        let mut candidates: Vec<Place> = match source {
-            Place::Registry(_) if !self.image.starts_with("docker://") => {
-                let network = access::network(&self.side.access()).map_err(access::failure)?;
-                let meant = network.registries.candidates(&self.image);
-                let meant = meant.map_err(|error| Failure::usage(error.to_string()))?;
-                meant.into_iter().map(Place::Registry).collect()
-            }
-            other => vec![other],
-        };
-        let last = candidates.pop().expect("a name means something");
-        for candidate in candidates {
-            match pull(context, &candidate, platform, pulls) {
-                Ok(image) => return Ok((candidate, image)),
-                Err(error) => note(self.quiet, &error.to_string()),
-            }
+        if matches!(source, Place::Registry(_)) && !self.image.starts_with("docker://") {
+            let (name, image) = pull_meant(context, &self.image, platform, pulls)?;
+            return Ok((Place::Registry(name), image));
         }
-        let image = pull(context, &last, platform, pulls)?;
-        Ok((last, image))
-    }
-}
-
-fn note(quiet: bool, text: &str) {
-    if !quiet {
-        anstream::eprintln!("note: {text}");
+        let image = pull(context, &source, platform, pulls)?;
+        Ok((source, image))
     }
 }

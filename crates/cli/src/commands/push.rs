@@ -18,7 +18,7 @@ pub(crate) struct Push {
     /// Push all tags of the repository
     #[arg(long, short = 'a')]
     all_tags: bool,
-    /// Push the index with all its images, which must be here
+    /// Push the index with all its images, which must be here, and the artifacts here that refer to them
     #[arg(long)]
     all: bool,
     /// Push the image for this platform (os/arch[/variant])
@@ -72,6 +72,7 @@ impl Verb for Push {
             multi: if self.all { MultiArch::All } else { MultiArch::System },
             recompress: recompression(self.compression_format.as_deref(), self.compression_level)?,
             keep_plain: true,
+            referrers: self.all,
             destination: access::network(&self.side.access()).map_err(access::failure)?,
             progress: &lines,
             ..CopyOptions::new(context.store.state())

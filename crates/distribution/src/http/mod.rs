@@ -160,7 +160,17 @@ impl Http {
                 builder.header(CONTENT_TYPE, content_type.as_str()).body(bytes.clone())
             }
         };
-        self.wait(url, self.network.timeouts.stall, builder.send())
+        let answered = self.wait(url, self.network.timeouts.stall, builder.send());
+        self.tell(&request.method, url, &answered);
+        answered
+    }
+
+    fn tell(&self, method: &Method, url: &Url, answered: &Result<reqwest::Response, Problem>) {
+        let Some(heard) = self.network.heard else { return };
+        match answered {
+            Ok(response) => heard(&format!("{method} {}: {}", shown(url), response.status())),
+            Err(problem) => heard(&format!("{method} {}: {problem}", shown(url))),
+        }
     }
 
     fn builder(&self, request: &Request<'_>, url: &Url) -> Result<reqwest::RequestBuilder, Problem> {
@@ -230,7 +240,11 @@ impl Http {
             None => self.block_on(async { tokio::time::timeout(stall, &mut answer).await })?.map_err(|_| stalled())?,
         };
         match done.expect("the task neither panics nor is aborted before its answer is taken") {
-            Ok(response) => Ok(Answer { http: self, host: host_of(url), response }),
+            Ok(response) => {
+                let response = Ok(response);
+                self.tell(&request.method, url, &response);
+                Ok(Answer { http: self, host: host_of(url), response: response? })
+            }
             Err(error) => Err(transport_problem(host_of(url), Transport::new(error))),
         }
     }

@@ -24,13 +24,23 @@ pub(crate) struct Repository<'a> {
 }
 
 impl<'a> Repository<'a> {
-    /// The repository of `reference` at its own registry, not at a mirror.
+    /// The repository of `reference` at its own registry, to be changed.
     pub(crate) fn new(
         http: &'a Http,
         reference: &Reference,
         progress: &'a dyn Progress,
     ) -> Result<Repository<'a>, Problem> {
         let place = http.network().registries.push_endpoint(reference)?;
+        Ok(Repository { endpoint: Endpoint::new(http, reference, place, progress) })
+    }
+
+    /// The repository of `reference` where it is read from, but not at a mirror, which may lack some of it.
+    pub(crate) fn to_read(
+        http: &'a Http,
+        reference: &Reference,
+        progress: &'a dyn Progress,
+    ) -> Result<Repository<'a>, Problem> {
+        let place = http.network().registries.whole_endpoint(reference)?;
         Ok(Repository { endpoint: Endpoint::new(http, reference, place, progress) })
     }
 

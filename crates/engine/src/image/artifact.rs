@@ -3,11 +3,12 @@
 //! Spec: image-spec manifest.md, "Guidelines for Artifact Usage": an empty config, `artifactType`, a layer for each file whose
 //! `org.opencontainers.image.title` is the file's name.
 //! Law: a name from a manifest becomes a file's name only if it is a plain one.
-//! Not here: pulling and pushing (`distribution`).
+//! Not here: the way to and from registries (`distribution`).
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use knarr_distribution::{Copied, CopyOptions};
 use knarr_spec::image::{Annotations, Descriptor};
 use knarr_spec::{Digest, Manifest, Raw, Reference, media_type};
 use knarr_store::{DocumentKind, DocumentRecord};
@@ -104,6 +105,21 @@ fn empty(context: &Context, wanted: &ArtifactWanted) -> Result<Manifest> {
         subject: None,
         annotations: Annotations::from([(CREATED.to_owned(), crate::clock::now_text())]),
     })
+}
+
+/// Fetches an artifact from its registry, in the place of what has the name; its digest. `options` say how registries are
+/// reached.
+pub fn pull(context: &Context, name: &Reference, options: &CopyOptions<'_>) -> Result<Digest> {
+    let manifest = knarr_distribution::pull_artifact(&context.store, name, options)?;
+    let parts = manifest.layers.iter().chain([&manifest.config]);
+    let needs: Vec<Digest> = parts.map(|part| part.digest.clone()).collect();
+    Ok(context.store.put_document(name, DocumentKind::Artifact, manifest.bytes(), &needs)?)
+}
+
+/// Pushes an artifact as `target`.
+pub fn push(context: &Context, name: &str, target: &Reference, options: &CopyOptions<'_>) -> Result<Copied> {
+    let found = existing(context, name)?;
+    Ok(knarr_distribution::push_document(&context.store, &found.record.digest, target, options)?)
 }
 
 /// Every artifact.

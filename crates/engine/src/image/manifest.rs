@@ -1,11 +1,12 @@
-//! Lists of images for several platforms, kept beside the images: `manifest create`, `add`, `annotate`, `inspect`, `rm`.
+//! Lists of images for several platforms, kept beside the images: `manifest create`, `add`, `annotate`, `inspect`, `push`, `rm`.
 //!
 //! Spec: image-spec image-index.md. Law: a list is a new document after every change; it keeps the manifests, configs and
 //! layers it names from collection.
-//! Not here: pushing lists (`distribution`).
+//! Not here: the way to registries (`distribution`).
 
 use std::collections::BTreeSet;
 
+use knarr_distribution::{Copied, CopyOptions};
 use knarr_spec::image::{Annotations, Descriptor};
 use knarr_spec::{Digest, Index, Manifest, Raw, Reference, media_type};
 use knarr_store::DocumentKind;
@@ -107,6 +108,12 @@ pub fn inspect(context: &Context, name: &str) -> Result<Vec<u8>> {
         Err(error) if error.kind() == knarr_store::Kind::NotFound => Err(no_such(name)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Pushes a list as `target`, with its images unless `options` want the index only.
+pub fn push(context: &Context, list: &Reference, target: &Reference, options: &CopyOptions<'_>) -> Result<Copied> {
+    let index = existing(context, list)?;
+    Ok(knarr_distribution::push_document(&context.store, &index.digest(), target, options)?)
 }
 
 /// Forgets a list; its images stay.

@@ -44,6 +44,25 @@ pub fn pull(context: &Context, source: &Place, platform: Option<&Platform>, pull
     Ok(image)
 }
 
+/// Fetches what a name as typed means: of the registries that registries.conf has for a name without one, the first that has it.
+pub fn pull_meant(
+    context: &Context,
+    text: &str,
+    platform: Option<&Platform>,
+    pulls: &dyn Pulls,
+) -> Result<(Reference, ImageRecord)> {
+    let mut candidates = pulls.network()?.registries.candidates(text)?;
+    let last = candidates.pop().expect("a name means something");
+    for candidate in candidates {
+        match pull(context, &Place::Registry(candidate.clone()), platform, pulls) {
+            Ok(image) => return Ok((candidate, image)),
+            Err(error) => context.note(error.to_string()),
+        }
+    }
+    let image = pull(context, &Place::Registry(last.clone()), platform, pulls)?;
+    Ok((last, image))
+}
+
 pub(crate) fn options<'p>(
     context: &Context,
     platform: Option<&Platform>,

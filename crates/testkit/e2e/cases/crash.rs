@@ -4,12 +4,13 @@
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use knarr_testkit::lab::finish;
+use knarr_testkit::lab::{Done, finish};
 use knarr_testkit::server::{Gate, Hold, Server};
-use knarr_testkit::{Compression, ImageMaker, Lab, LayerTar, leftovers, process, wait};
+use knarr_testkit::{Blob, Compression, ImageMaker, Lab, LayerTar, leftovers, process, wait};
 use serde_json::json;
 
 cases!["crash":
@@ -24,6 +25,7 @@ cases!["crash":
     a_full_disk_is_a_sentence_and_is_recovered_from,
     a_damaged_database_is_named,
     a_damaged_blob_is_named_or_fetched_again,
+    damaged_content_is_fetched_again,
     a_state_of_a_later_version_is_refused,
     a_lost_run_directory_means_everything_has_stopped,
 ];
@@ -244,6 +246,36 @@ fn a_damaged_blob_is_named_or_fetched_again(lab: &Lab) {
     let done = lab.knarr(["run", "--rm", &name]);
     assert!(done.signal.is_none() && !done.stderr.contains("panicked"), "{done}");
     lab.knarr(["pull", &name]).ok();
+}
+
+/// What may happen to a blob's file.
+type Damage = fn(&Path);
+
+fn damaged_content_is_fetched_again(lab: &Lab) {
+    let image = big_image().make();
+    let server = Server::start(Hold::default().image("a", "v1", &image), Gate::Open, None).expect("a server");
+    lab.knarr(["pull", &format!("{}/a:v1", server.address)]).ok();
+    let removed: Damage = |path| fs::remove_file(path).expect("removed");
+    let flipped: Damage = |path| {
+        let mut bytes = fs::read(path).expect("a blob");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0xff;
+        fs::remove_file(path).and_then(|()| fs::write(path, bytes)).expect("written");
+    };
+    for damage in [removed, flipped] {
+        let damaged = [&image.layers[1], &image.manifest, &image.config];
+        let path = |blob: &Blob| lab.path(&format!("state/blobs/sha256/{}", blob.hex()));
+        damaged.iter().for_each(|blob| damage(&path(blob)));
+        let found = lab.knarr(["system", "check", "--contents"]).exits(1);
+        let mended = lab.knarr(["system", "check", "--contents", "--repair"]).ok();
+        for blob in damaged {
+            let named = |done: &Done| done.stdout.lines().find(|line| line.contains(&blob.digest)).map(str::to_owned);
+            assert!(named(&found).is_some(), "{} is not named\n{found}", blob.digest);
+            assert!(named(&mended).is_some_and(|line| line.ends_with(": fetched again")), "{}\n{mended}", blob.digest);
+            assert_eq!(fs::read(path(blob)).expect("it is back"), blob.bytes);
+        }
+        lab.knarr(["system", "check", "--contents"]).ok().prints("no damage found\n");
+    }
 }
 
 fn a_state_of_a_later_version_is_refused(lab: &Lab) {

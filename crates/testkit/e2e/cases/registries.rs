@@ -6,6 +6,7 @@ use std::process::Command;
 use knarr_testkit::image::{self, Format};
 use knarr_testkit::lab::{Done, finish};
 use knarr_testkit::registry::{self, Access, Registry};
+use knarr_testkit::server::{Fault, Gate, Hold, Server};
 use knarr_testkit::{Image, ImageMaker, Lab, LayerTar};
 use serde_json::{Value, json};
 
@@ -33,6 +34,12 @@ cases!["registries":
     a_blocked_registry_is_refused,
     a_policy_that_rejects_lets_nothing_in,
     called_skopeo_it_is_skopeo,
+    a_list_is_pushed_with_its_images,
+    an_artifact_goes_to_a_registry_and_comes_back,
+    what_an_artifact_lost_is_fetched_again,
+    a_short_name_means_what_registries_conf_says,
+    tags_are_listed_where_a_rewritten_name_leads,
+    a_tar_is_imported_from_a_url,
 ];
 
 fn image(text: &str) -> Image {
@@ -377,6 +384,13 @@ fn called_skopeo_it_is_skopeo(lab: &Lab) {
     let done = skopeo(lab, &["--insecure-policy", "copy", &place, "dir:copied"]).ok();
     done.shows("Getting image source signatures\n").shows("Writing manifest to image destination\n");
     skopeo(lab, &["inspect", &place.replace(":v1", ":v9")]).exits(2).says("level=fatal msg=").says("manifest unknown");
+    let done = skopeo(lab, &["--debug", "inspect", &place]).ok();
+    done.says(&format!(
+        "level=debug msg=\"GET http://{}: 200 OK\"",
+        name.replacen('/', "/v2/", 1).replace(":v1", "/manifests/v1")
+    ));
+    skopeo(lab, &["copy", "--remove-signatures", "--referrers", &place, "dir:x"]).fails().says("--remove-signatures");
+    skopeo(lab, &["logout", "--tls-verify=false", "registry.example"]).fails().says("--tls-verify");
     skopeo(lab, &["fly"]).exits(1).says("Unrecognized command `skopeo fly`");
     skopeo(lab, &["standalone-sign"]).exits(1).says("OpenPGP");
 }
@@ -387,4 +401,107 @@ fn skopeo(lab: &Lab, words: &[&str]) -> Done {
     command.arg0("skopeo").args(words).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", lab.path("home"));
     command.current_dir(&lab.directory);
     finish(&mut command, &format!("skopeo {}", words.join(" ")), b"")
+}
+
+fn configure(lab: &Lab, registries: &str) {
+    let dir = lab.path("home/.config/containers");
+    fs::create_dir_all(&dir).and_then(|()| fs::write(dir.join("registries.conf"), registries)).expect("written");
+}
+
+fn a_list_is_pushed_with_its_images(lab: &Lab) {
+    let registry = debians(lab);
+    lab.load("probe");
+    lab.load("configured");
+    lab.knarr(["manifest", "create", "many:v1", "probe"]).ok();
+    lab.knarr(["manifest", "add", "--arch", "s390x", "many:v1", "configured"]).ok();
+    let name = format!("{}/fleet/many:v1", registry.address);
+    let digest = lab.knarr(["manifest", "push", "-q", "many:v1", &format!("docker://{name}")]).ok().stdout;
+    let place = format!("docker://{name}");
+    let there = lab.knarr(["image", "inspect", "--raw", &place]).ok();
+    let here = lab.knarr(["manifest", "inspect", "many:v1"]).ok();
+    assert_eq!(there.json(), here.json());
+    assert_eq!(digest.trim(), knarr_testkit::blob::sha256(there.stdout.as_bytes()));
+    lab.knarr(["image", "copy", "--multi-arch=all", &place, "oci:copied:v1"]).ok();
+    lab.knarr(["manifest", "push", "--rm", "many:v1", &name.replace(":v1", ":v2")]).ok();
+    lab.knarr(["manifest", "exists", "many:v1"]).exits(1);
+    assert_eq!(tags(lab, &format!("docker://{}/fleet/many", registry.address)), ["v1", "v2"]);
+    lab.knarr(["manifest", "push", "many:v1"]).fails().says("no such manifest");
+}
+
+fn with_artifact(lab: &Lab) -> (Registry, String, String) {
+    let registry = debians(lab);
+    let name = format!("{}/team/model:v1", registry.address);
+    fs::write(lab.path("weights"), "0.5").expect("written");
+    let digest = lab.knarr(["artifact", "add", "--type", "application/vnd.me.model", &name, "weights"]).ok().stdout;
+    assert_eq!(lab.knarr(["artifact", "push", "-q", &name]).ok().stdout, digest);
+    (registry, name, digest)
+}
+
+fn an_artifact_goes_to_a_registry_and_comes_back(lab: &Lab) {
+    let (_registry, name, digest) = with_artifact(lab);
+    lab.knarr(["artifact", "rm", &name]).ok();
+    lab.knarr(["system", "prune", "-a", "-f"]).ok();
+    assert_eq!(lab.knarr(["artifact", "pull", "-q", &name]).ok().stdout, digest);
+    lab.knarr(["system", "prune", "-a", "-f"]).ok();
+    lab.knarr(["artifact", "extract", &name, "back"]).ok();
+    assert_eq!(fs::read_to_string(lab.path("back")).expect("the file"), "0.5");
+    lab.knarr(["artifact", "push", &name.replace("model", "nothing")]).fails().says("no such artifact");
+    lab.knarr(["artifact", "pull", &name.replace("model", "nothing")]).fails();
+}
+
+fn what_an_artifact_lost_is_fetched_again(lab: &Lab) {
+    let (_registry, name, _) = with_artifact(lab);
+    let lost = knarr_testkit::blob::sha256(b"0.5");
+    let path = lab.path(&format!("state/blobs/sha256/{}", lost.trim_start_matches("sha256:")));
+    fs::remove_file(&path).expect("removed");
+    lab.knarr(["system", "check"]).exits(1).shows(&lost);
+    lab.knarr(["system", "check", "--repair"]).ok().shows(&format!("blob {lost}: its file is missing: fetched again"));
+    assert_eq!(fs::read_to_string(path).expect("it is back"), "0.5");
+    lab.knarr(["system", "check", "--contents"]).ok().prints("no damage found\n");
+    lab.knarr(["artifact", "rm", &name]).ok();
+}
+
+fn a_short_name_means_what_registries_conf_says(lab: &Lab) {
+    let registry = debians(lab);
+    let probe = fs::read(lab.kit.join("probe")).expect("the kit's probe");
+    let layer = LayerTar::new().dir("bin/", 0o755).file("bin/probe", 0o755, probe).finish();
+    let image = ImageMaker::new(json!({"Env": ["PATH=/bin"]}), vec![layer]).make();
+    registry.push("fleet/boat", "v1", &image).expect("pushed");
+    let address = &registry.address;
+    configure(
+        lab,
+        &format!(
+            "unqualified-search-registries = [\"127.0.0.1:9\", \"{address}\"]\n[aliases]\nboat = \"{address}/fleet/boat\"\n"
+        ),
+    );
+    let words = ["run", "--rm", "boat:v1", "probe", "exit", "3"];
+    lab.knarr(words).exits(3).says("Unable to find image 'boat:v1' locally");
+    drop(registry);
+    // Now it is here under the name it was found by, and nobody is asked.
+    assert_eq!(lab.knarr(words).exits(3).stderr, "");
+    lab.knarr(["run", "--rm", "fleet/nothing:v1"]).fails();
+}
+
+fn tags_are_listed_where_a_rewritten_name_leads(lab: &Lab) {
+    let (registry, _, _) = pushed(lab, "rewritten");
+    configure(
+        lab,
+        &format!("[[registry]]\nprefix = \"shop.example/ships\"\nlocation = \"{}/fleet\"\n", registry.address),
+    );
+    assert_eq!(tags(lab, "docker://shop.example/ships/one"), ["v1"]);
+}
+
+fn a_tar_is_imported_from_a_url(lab: &Lab) {
+    let image = image("imported");
+    let hold = Hold::default().image("a", "v1", &image);
+    let server = Server::start(hold, Gate::Open, None).expect("a server");
+    let url = format!("http://{}/v2/a/blobs/{}", server.address, image.layers[0].digest);
+    lab.knarr(["import", "-m", "from afar", &url, "imported:v1"]).ok().shows("sha256:");
+    let seen = lab.knarr(["image", "inspect", "imported:v1"]).ok().json();
+    assert_eq!(seen[0]["RootFS"]["Layers"], json!([image.diff_ids[0]]));
+    lab.knarr(["import", &url.replace("/a/", "/b/"), "nothing:v1"]).fails().says("404");
+    let cut = Fault::CutAlways(image.layers[0].digest.clone(), 20);
+    let cutting = Server::start(Hold::default().image("a", "v1", &image), Gate::Open, Some(cut)).expect("a server");
+    lab.knarr(["import", &url.replace(&server.address, &cutting.address), "nothing:v1"]).fails();
+    assert_eq!(lab.knarr(["images", "-q"]).ok().stdout.lines().count(), 1);
 }
