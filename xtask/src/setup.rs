@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::{Outcome, shell};
 
 /// Package, the file of it that tests use, and what for.
-const PACKAGES: [(&str, &str, &str); 12] = [
+const PACKAGES: [(&str, &str, &str); 14] = [
     ("busybox-static", "/bin/busybox", "images with a shell"),
     ("crun", "/usr/bin/crun", "another runtime under cgroup v2"),
     ("debootstrap", "/usr/sbin/debootstrap", "an image of several layers with a real distribution in it"),
@@ -17,6 +17,8 @@ const PACKAGES: [(&str, &str, &str); 12] = [
     ("e2fsprogs", "/sbin/mkfs.ext4", "the disk of user-mode Linux"),
     ("kmod", "/sbin/modprobe", "modules inside user-mode Linux"),
     ("openssl", "/usr/bin/openssl", "certificates for the registry"),
+    ("postgresql-15", "/usr/lib/postgresql/15/bin/postgres", "a database server for several registries over one store"),
+    ("python3-venv", "/usr/share/doc/python3-venv", "an S3 server for the registry's blobs"),
     ("runc", "/usr/sbin/runc", "another runtime for --runtime"),
     ("runsc", "/usr/bin/runsc", "a runtime with a kernel of its own for --runtime"),
     ("uidmap", "/usr/bin/newuidmap", "rootless containers"),
@@ -24,11 +26,36 @@ const PACKAGES: [(&str, &str, &str); 12] = [
     ("xz-utils", "/usr/bin/xz", "unpacking Debian packages"),
 ];
 
+/// What becomes an S3 server from PyPI, in an environment of its own below the cache.
+const S3_PACKAGES: [&str; 3] = ["moto[s3]", "flask", "flask-cors"];
+
 /// Installs what is missing.
 pub fn run() -> Outcome {
+    from_debian()?;
+    s3_server()
+}
+
+fn s3_server() -> Outcome {
+    let Some(home) = std::env::var_os("HOME") else { return Ok(()) };
+    let directory = Path::new(&home).join(".cache/knarr-tests/moto");
+    if directory.join("bin/moto_server").exists() {
+        return Ok(());
+    }
+    println!("setup: missing moto: an S3 server for the registry's blobs");
+    println!("setup: python3 -m venv {} and pip install {}", directory.display(), S3_PACKAGES.join(" "));
+    let made = shell::run(Command::new("python3").args(["-m", "venv"]).arg(&directory)).and_then(|()| {
+        shell::run(Command::new(directory.join("bin/pip")).args(["install", "--quiet"]).args(S3_PACKAGES))
+    });
+    if made.is_err() {
+        println!("setup: without it the tests that need an S3 server skip");
+    }
+    Ok(())
+}
+
+fn from_debian() -> Outcome {
     let missing: Vec<_> = PACKAGES.iter().filter(|(_, file, _)| !Path::new(file).exists()).collect();
     if missing.is_empty() {
-        println!("setup: everything the tests need is installed");
+        println!("setup: every package the tests need is installed");
         return Ok(());
     }
     for (package, _, purpose) in &missing {

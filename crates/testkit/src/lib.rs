@@ -13,8 +13,10 @@ pub mod image;
 pub mod lab;
 pub mod layer;
 pub mod leftovers;
+pub mod postgres;
 pub mod process;
 pub mod registry;
+pub mod s3;
 pub mod server;
 pub mod wait;
 
