@@ -24,6 +24,9 @@ fn all() -> String {
             text += &format!("  {:<16} {}\n", entry.name(), entry.about);
         }
     }
+    text += "\nFaces of their own:
+  registry         Serve a registry, check it, export it; see `knarr registry --help`
+  runtime          The OCI runtime, as runc is called; see `knarr runtime --help`\n";
     text += "\nOptions:
   --root DIR     Where images, volumes and records are kept [/var/lib/knarr, ~/.local/share/knarr]
   --runroot DIR  Where running containers have their sockets [/run/knarr, $XDG_RUNTIME_DIR/knarr]

@@ -8,7 +8,7 @@ use knarr_spec::{Descriptor, Digest, Reference};
 use crate::http::Http;
 use crate::origin::Origin;
 use crate::progress::Silent;
-use crate::registry::Registry;
+use crate::registry::{Registry, Repository};
 use crate::{Error, Network, Problem};
 
 /// A way to other registries; threads share its connections.
@@ -34,6 +34,12 @@ impl Upstream {
         document
             .map(|document| (document.bytes, document.media_type))
             .map_err(|problem| failed("mirror", reference, problem))
+    }
+
+    /// Every tag of the repository of `reference`.
+    pub fn tags(&self, reference: &Reference) -> Result<Vec<String>, Error> {
+        let tags = Repository::new(&self.http, reference, &Silent).and_then(|repository| repository.tags());
+        tags.map_err(|problem| failed("mirror", reference.name(), problem))
     }
 
     /// Hands the bytes of a blob of the repository of `reference` to `take`, until it has had enough and says `false`.

@@ -97,12 +97,11 @@ struct Serve {
 #[command(after_help = "\
 Reads every blob and compares its digest; compares database, blobs and records.
 Exits with 0 where all is well or was repaired, with 1 where something is wrong.
---repair needs the directory for itself: what is rotten is moved to damaged/, what is lost is forgotten so that it
+--repair needs directory and database for itself: what is rotten is moved to damaged/, what is lost is forgotten so that it
 can be pushed again, and a database that is missing or damaged is rebuilt from blobs and records.")]
 struct Check {
-    /// Where everything is kept
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/knarr-registry")]
-    root: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Mend what can be mended
     #[arg(long)]
     repair: bool,
@@ -139,12 +138,40 @@ struct Static {
     /// Where to
     #[arg(value_name = "EXPORT_DIR")]
     to: PathBuf,
-    /// Where everything is kept
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/knarr-registry")]
-    root: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Only repositories that match
     #[arg(long, value_name = "PATTERN", default_value = "**", value_parser = Glob::new)]
     repositories: Glob,
+}
+
+/// Which registry
+#[derive(Debug, Args)]
+struct Place {
+    /// Settings that say where everything is kept
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where everything is kept [default: what the settings say, else /var/lib/knarr-registry]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+impl Place {
+    fn settings(&self) -> Result<Settings, ConfigError> {
+        let adjust = |settings: &mut Settings| {
+            if let Some(root) = &self.root {
+                settings.storage.root.clone_from(root);
+            }
+        };
+        match &self.config {
+            Some(file) => Settings::load(file, adjust),
+            None => {
+                let mut settings = Settings::default();
+                adjust(&mut settings);
+                Ok(settings)
+            }
+        }
+    }
 }
 
 /// Show or check settings
@@ -217,8 +244,7 @@ enum AppletError {
 }
 
 fn check_root(check: &Check) -> Result<(), AppletError> {
-    let _lock = check.repair.then(|| server::lock(&check.root)).transpose()?;
-    let report = check::check(&check.root, check.repair)?;
+    let report = check::check(&check.place.settings()?, check.repair)?;
     for finding in &report.findings {
         println!("{finding}");
     }
@@ -230,9 +256,7 @@ fn check_root(check: &Check) -> Result<(), AppletError> {
 }
 
 fn write_static(wanted: &Static) -> Result<(), AppletError> {
-    let mut settings = Settings::default();
-    settings.storage.root.clone_from(&wanted.root);
-    let registry = Registry::open_beside(settings)?;
+    let registry = Registry::open_beside(wanted.place.settings()?)?;
     let done = export::export(&registry, &wanted.repositories, &wanted.to)?;
     let (repositories, tags, manifests) = (done.repositories, done.tags, done.manifests);
     println!(

@@ -1,15 +1,16 @@
 //! Bodies in and out: bounded memory whatever the size.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use http_body_util::BodyExt;
 use http_body_util::channel::Channel;
 use serde_json::json;
-use tokio::sync::OwnedMutexGuard;
 
 use crate::blobs::Content;
 use crate::error::{Code, Failure, StorageError};
-use crate::limits::{BODY_STALL_MAX, SEND_CHUNK_BYTES};
+use crate::limits::SEND_CHUNK_BYTES;
 use crate::upload::Session;
 
 /// Bytes gathered before they are written and hashed in one go: large enough that the hand-over to a worker thread costs
@@ -27,29 +28,17 @@ where
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(StorageError::Worker.into()))
 }
 
-/// Where received bytes go: a session that a worker thread can be lent.
-pub trait Sink: Send + 'static {
-    fn session(&mut self) -> &mut Session;
-}
-
-impl Sink for OwnedMutexGuard<Session> {
-    fn session(&mut self) -> &mut Session {
-        self
-    }
-}
-
-impl Sink for Session {
-    fn session(&mut self) -> &mut Session {
-        self
-    }
-}
-
-/// Appends a request's body to an upload. What arrived before the client went away stays.
-pub async fn receive<S: Sink>(mut body: Body, mut sink: S) -> Result<S, Failure> {
+/// Appends a request's body to an upload. What arrived before the client went away is acknowledged; otherwise that is the
+/// caller's to do. A client that says nothing for as long as `silence` has gone away as well.
+pub async fn receive(
+    mut body: Body,
+    mut session: Box<dyn Session>,
+    silence: Duration,
+) -> Result<Box<dyn Session>, Failure> {
     let mut gathered: Vec<Bytes> = Vec::new();
     let mut gathered_bytes = 0;
     loop {
-        let piece = next_piece(&mut body).await;
+        let piece = next_piece(&mut body, silence).await;
         let ended = !matches!(piece, Some(Ok(_)));
         if let Some(Ok(data)) = &piece {
             gathered_bytes += data.len();
@@ -58,30 +47,28 @@ pub async fn receive<S: Sink>(mut body: Body, mut sink: S) -> Result<S, Failure>
         if gathered_bytes >= RECEIVE_CHUNK_BYTES || (ended && gathered_bytes > 0) {
             let chunk = std::mem::take(&mut gathered);
             gathered_bytes = 0;
-            sink = blocking(move || {
+            session = blocking(move || {
                 for bytes in &chunk {
-                    sink.session().append(bytes)?;
+                    session.append(bytes)?;
                 }
-                Ok::<S, Failure>(sink)
+                Ok::<_, Failure>(session)
             })
             .await?;
         }
-        if ended {
-            sink.session().rest();
-        }
         if let Some(Err(incomplete)) = piece {
+            blocking(move || session.acknowledge()).await?;
             return Err(incomplete.refusal(Code::BlobUploadInvalid));
         }
         if ended {
-            return Ok(sink);
+            return Ok(session);
         }
     }
 }
 
 /// Reads a whole small body.
-pub async fn collect(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+pub async fn collect(mut body: Body, bytes_max: usize, silence: Duration) -> Result<Vec<u8>, Failure> {
     let mut collected = Vec::new();
-    while let Some(piece) = next_piece(&mut body).await {
+    while let Some(piece) = next_piece(&mut body, silence).await {
         let data = piece.map_err(|incomplete| incomplete.refusal(Code::ManifestInvalid))?;
         if collected.len() + data.len() > bytes_max {
             return Err(Failure::new(Code::SizeInvalid, format!("manifests may have {bytes_max} bytes at most"))
@@ -96,16 +83,15 @@ pub async fn collect(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Failur
 /// Why a body did not arrive whole.
 enum Incomplete {
     Cut,
-    Silent,
+    Silent(Duration),
 }
 
 impl Incomplete {
     fn refusal(self, code: Code) -> Failure {
         match self {
             Incomplete::Cut => Failure::new(code, "the connection broke before the whole body had arrived"),
-            Incomplete::Silent => {
-                let seconds = BODY_STALL_MAX.as_secs();
-                Failure::new(code, format!("nothing of the body has arrived for {seconds} seconds"))
+            Incomplete::Silent(silence) => {
+                Failure::new(code, format!("nothing of the body has arrived for {silence:?}"))
                     .with_status(StatusCode::REQUEST_TIMEOUT)
                     .with_header(header::CONNECTION, "close".into())
             }
@@ -114,25 +100,25 @@ impl Incomplete {
 }
 
 /// The next bytes of a body; trailers are passed over.
-async fn next_piece(body: &mut Body) -> Option<Result<Bytes, Incomplete>> {
+async fn next_piece(body: &mut Body, silence: Duration) -> Option<Result<Bytes, Incomplete>> {
     loop {
-        match tokio::time::timeout(BODY_STALL_MAX, body.frame()).await {
+        match tokio::time::timeout(silence, body.frame()).await {
             Ok(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => return Some(Ok(data)),
                 Err(_) => continue,
             },
             Ok(Some(Err(_))) => return Some(Err(Incomplete::Cut)),
             Ok(None) => return None,
-            Err(_) => return Some(Err(Incomplete::Silent)),
+            Err(_) => return Some(Err(Incomplete::Silent(silence))),
         }
     }
 }
 
 /// A body that streams `length` bytes of `content` from `start`, reading ahead by a bounded number of chunks.
-pub fn content_body(content: Box<dyn Content>, start: u64, length: u64) -> Body {
+pub fn content_body(content: impl Content + 'static, start: u64, length: u64) -> Body {
     let (mut sender, body) = Channel::<Bytes, std::io::Error>::new(SEND_AHEAD);
     tokio::spawn(async move {
-        let content: std::sync::Arc<dyn Content> = content.into();
+        let content = std::sync::Arc::new(content);
         let mut at = start;
         let end = start + length;
         while at < end {

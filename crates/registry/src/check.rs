@@ -11,21 +11,24 @@ use std::path::{Path, PathBuf};
 
 use knarr_spec::Digest;
 
-use crate::blobs::{Blobs, Files, Stored};
+use crate::blobs::{Blobs, Stored};
 use crate::clock::now;
+use crate::config::Settings;
 use crate::error::{Failure, IoContext, StorageError};
 use crate::hasher::Hasher;
 use crate::limits::{MANIFEST_BYTES_MAX, SEND_CHUNK_BYTES};
 use crate::manifest;
 use crate::metadata::{Metadata, Recorded, Sqlite};
-use crate::records::{Record, Recorder, VERSION};
+use crate::records::{self, Record, VERSION};
 use crate::route::ManifestReference;
+use crate::server::ServeError;
+use crate::storage::{self, Storage, Use};
 
 /// Blobs read from the database in one go.
 const BLOBS_AT_ONCE: usize = 1000;
 
 /// The files of a database in WAL mode.
-const DATABASE: [&str; 3] = ["registry.db", "registry.db-wal", "registry.db-shm"];
+const DATABASE: [&str; 3] = [storage::DATABASE, "registry.db-wal", "registry.db-shm"];
 
 /// Something that is not as it must be.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,7 +52,7 @@ impl fmt::Display for Finding {
         match self {
             Finding::Database(why) => write!(f, "the database cannot be used: {why}"),
             Finding::Rotten(digest) => write!(f, "blob {digest}: the bytes are not those it was stored with"),
-            Finding::Lost(digest) => write!(f, "blob {digest}: in the database, not on disk"),
+            Finding::Lost(digest) => write!(f, "blob {digest}: in the database, but nowhere else"),
             Finding::Unlisted { repository, digest } => {
                 write!(f, "manifest {repository}@{digest}: recorded, not in the database")
             }
@@ -69,33 +72,42 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at everything below `root`, and mends it with `repair`.
-pub fn check(root: &Path, repair: bool) -> Result<Report, StorageError> {
+/// Looks at everything the settings name, and mends it with `repair`.
+pub fn check(settings: &Settings, repair: bool) -> Result<Report, ServeError> {
     let mut report = Report::default();
-    let database = open_database(root, repair, &mut report)?;
-    let blobs = Files::open(root)?;
-    let sizes = read_blobs(&blobs, repair, &mut report)?;
-    let Some(database) = database else { return Ok(report) };
-    Check { database: &database, blobs: &blobs, sizes, repair }.run(&mut report)?;
+    let root = &settings.storage.root;
+    let failed = |error: StorageError| ServeError::Root { root: root.clone(), source: error.into() };
+    let lock = repair.then(|| storage::lock(root)).transpose()?;
+    // A database in a file is looked at first: what is damaged cannot be opened.
+    let in_file = settings.storage.metadata.is_none();
+    if in_file && !make_usable(root, repair, &mut report).map_err(failed)? {
+        read_blobs(&*storage::blobs(settings)?, repair, &mut report).map_err(failed)?;
+        return Ok(report);
+    }
+    let how = if repair { Use::Mend } else { Use::Look };
+    let storage = Storage::open_locked(settings, how, lock)?;
+    let (database, blobs) = (&*storage.meta, &*storage.blobs);
+    let sizes = read_blobs(blobs, repair, &mut report).map_err(failed)?;
+    Check { database, blobs, sizes, repair }.run(&mut report).map_err(failed)?;
     Ok(report)
 }
 
-/// The database, or a new one in place of one that is damaged; `None` where it is damaged and is to stay.
-fn open_database(root: &Path, repair: bool, report: &mut Report) -> Result<Option<Sqlite>, StorageError> {
+/// Whether there is a database that can be used. With `repair` one that cannot be is set aside, so that there will be a new one.
+fn make_usable(root: &Path, repair: bool, report: &mut Report) -> Result<bool, StorageError> {
     let path = root.join(DATABASE[0]);
     if !path.exists() {
         report.findings.push(Finding::Database("there is none".into()));
-        return if repair { Sqlite::open(&path).map(Some) } else { Ok(None) };
+        return Ok(repair);
     }
-    let opened = Sqlite::open(&path).and_then(|database| Ok((database.complaints()?, database)));
-    let why = match opened {
-        Ok((complaints, database)) if complaints.is_empty() => return Ok(Some(database)),
-        Ok((complaints, _)) => complaints.join("; "),
+    let complaints = Sqlite::open(&path).and_then(|database| database.complaints());
+    let why = match complaints {
+        Ok(complaints) if complaints.is_empty() => return Ok(true),
+        Ok(complaints) => complaints.join("; "),
         Err(error) => error.to_string(),
     };
     report.findings.push(Finding::Database(why));
     if !repair {
-        return Ok(None);
+        return Ok(false);
     }
     let aside = root.join("damaged");
     std::fs::create_dir_all(&aside).what(|| format!("make {}", aside.display()))?;
@@ -103,11 +115,11 @@ fn open_database(root: &Path, repair: bool, report: &mut Report) -> Result<Optio
         let to: PathBuf = aside.join(format!("{name}.{}", now()));
         std::fs::rename(root.join(name), &to).what(|| format!("set {name} aside"))?;
     }
-    Sqlite::open(&path).map(Some)
+    Ok(true)
 }
 
 /// Hashes every blob; sizes of those that are whole.
-fn read_blobs(blobs: &Files, repair: bool, report: &mut Report) -> Result<HashMap<Digest, u64>, StorageError> {
+fn read_blobs(blobs: &dyn Blobs, repair: bool, report: &mut Report) -> Result<HashMap<Digest, u64>, StorageError> {
     let (mut sizes, mut rotten) = (HashMap::new(), Vec::new());
     blobs.list(&mut |Stored { digest, size, .. }| {
         report.blobs += 1;
@@ -128,7 +140,7 @@ fn read_blobs(blobs: &Files, repair: bool, report: &mut Report) -> Result<HashMa
     Ok(sizes)
 }
 
-fn is_whole(blobs: &Files, digest: &Digest, size: u64) -> Result<bool, StorageError> {
+fn is_whole(blobs: &dyn Blobs, digest: &Digest, size: u64) -> Result<bool, StorageError> {
     let Some(content) = blobs.open(digest)? else { return Ok(false) };
     let Some(mut hasher) = Hasher::new(&digest.algorithm()) else { return Ok(false) };
     let mut buffer = vec![0; SEND_CHUNK_BYTES];
@@ -143,8 +155,8 @@ fn is_whole(blobs: &Files, digest: &Digest, size: u64) -> Result<bool, StorageEr
 }
 
 struct Check<'a> {
-    database: &'a Sqlite,
-    blobs: &'a Files,
+    database: &'a dyn Metadata,
+    blobs: &'a dyn Blobs,
     /// Blobs that are whole.
     sizes: HashMap<Digest, u64>,
     repair: bool,
@@ -154,13 +166,13 @@ impl Check<'_> {
     fn run(&mut self, report: &mut Report) -> Result<(), StorageError> {
         if self.repair {
             // What the database knows is written down before anything is taken from it.
-            Recorder::default().catch_up(self.database, self.blobs)?;
+            records::catch_up(self.database, self.blobs)?;
         }
         let recorded = self.read_records(report)?;
         self.compare_manifests(&recorded, report)?;
         self.compare_blobs(report)?;
         if self.repair {
-            Recorder::default().catch_up(self.database, self.blobs)?;
+            records::catch_up(self.database, self.blobs)?;
         }
         Ok(())
     }

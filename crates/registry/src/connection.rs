@@ -27,8 +27,8 @@ use tokio_rustls::server::TlsStream;
 
 use crate::front;
 use crate::limits::{
-    ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES, CONNECTIONS_MAX, HANDSHAKE_MAX, HEAD_BYTES_MAX, HEAD_READ_MAX,
-    KEEP_ALIVE_PROBE_AFTER, UNACKNOWLEDGED_MAX,
+    ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES, CONNECTIONS_MAX, HANDSHAKE_MAX, HEAD_BYTES_MAX, KEEP_ALIVE_PROBE_AFTER,
+    UNACKNOWLEDGED_MAX,
 };
 use crate::metrics::Held;
 use crate::peer::Peer;
@@ -175,6 +175,7 @@ fn milliseconds(duration: Duration) -> u32 {
 
 /// Answers the requests of one connection. How it ended is the client's matter.
 async fn converse(stream: Stream, peer: Peer, registry: Registry, watcher: Watcher) {
+    let silence = registry.settings().limits.silence.0;
     let peer = Arc::new(peer);
     let service = service_fn(move |request: Request<Incoming>| {
         let (registry, peer) = (registry.clone(), peer.clone());
@@ -182,7 +183,7 @@ async fn converse(stream: Stream, peer: Peer, registry: Registry, watcher: Watch
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_READ_MAX)
+        .header_read_timeout(silence)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);

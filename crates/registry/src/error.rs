@@ -147,6 +147,12 @@ pub enum StorageError {
     Io { what: String, source: std::io::Error },
     #[error("registry database: {0}")]
     Database(#[from] rusqlite::Error),
+    #[cfg(feature = "postgres")]
+    #[error("registry database: {0}")]
+    Postgres(#[from] sqlx::Error),
+    #[cfg(feature = "objects")]
+    #[error("registry storage: {what}: {source}")]
+    Objects { what: String, source: object_store::Error },
     #[error("registry storage: a worker ended early")]
     Worker,
 }

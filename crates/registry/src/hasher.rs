@@ -4,6 +4,7 @@ use knarr_spec::{Algorithm, Digest};
 use sha2::Digest as _;
 
 /// A running hash.
+#[derive(Clone)]
 pub enum Hasher {
     Sha256(sha2::Sha256),
     Sha512(sha2::Sha512),

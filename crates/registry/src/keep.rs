@@ -3,26 +3,26 @@
 //! Law: garbage collection runs beside this and never takes what was acknowledged. It removes a file only while no row can
 //! be written and none is there; so once the row is written, a file that is there stays, and one that is not is put again.
 
-use std::path::Path;
-
 use knarr_spec::Digest;
 
 use crate::error::{Code, Failure, StorageError};
 use crate::metadata::NewManifest;
+use crate::records;
 use crate::server::Registry;
+use crate::upload::Session;
 
 /// How often a blob's file may be taken away between its putting and its row; each time is a garbage collection that
 /// ended in just that moment.
 const TRIES_MAX: usize = 5;
 
 impl Registry {
-    /// Keeps the verified bytes of the file `from` as a blob of `repository`. The file stays.
-    pub(crate) fn keep_blob(&self, repository: &str, digest: &Digest, from: &Path, size: u64) -> Result<(), Failure> {
+    /// Keeps the verified bytes of an upload as a blob of `repository`.
+    pub(crate) fn keep_blob(&self, repository: &str, digest: &Digest, from: &mut dyn Session) -> Result<(), Failure> {
         let bytes_max = self.settings().quota_of(repository);
         for _ in 0..TRIES_MAX {
-            self.blobs().put(digest, from)?;
+            from.store(digest)?;
             self.meta()
-                .add_blob(repository, digest, size, bytes_max)?
+                .add_blob(repository, digest, from.offset(), bytes_max)?
                 .map_err(|refusal| refusal.explained(repository))?;
             if self.blobs().contains(digest)? {
                 return Ok(());
@@ -40,7 +40,7 @@ impl Registry {
 
     /// Writes the records of what changed.
     pub(crate) fn write_records(&self) -> Result<(), StorageError> {
-        self.recorder().catch_up(self.meta(), self.blobs())
+        records::catch_up(self.meta(), self.blobs())
     }
 
     /// Writes the pulls since the last time to the database.

@@ -1,4 +1,4 @@
-//! The distribution-spec server: blobs as files, everything else in one SQLite database, garbage collected while it serves.
+//! The distribution-spec server: blobs as files or objects, everything else in SQLite or Postgres, garbage collected while it serves.
 //!
 //! Spec: distribution-spec 1.1.1 and main (mid-2026). Each handler cites the endpoint it implements (`end-2`, `end-7b`, …).
 //! Law: what was answered with 201 or 202 survives a kill of the process; what was answered with 201 survives a power cut.
@@ -22,6 +22,8 @@ mod check;
 mod clock;
 pub mod config;
 mod connection;
+#[cfg(any(feature = "objects", feature = "postgres"))]
+mod driver;
 mod error;
 mod events;
 mod export;
@@ -40,10 +42,12 @@ mod outbound;
 mod page;
 mod peer;
 mod pulls;
+pub mod reading;
 mod records;
 mod retention;
 mod route;
 mod server;
+mod storage;
 mod tls;
 mod upkeep;
 mod upload;

@@ -30,10 +30,9 @@ pub const CONNECTIONS_MAX: usize = 4096;
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Bytes read ahead of a connection: a few of them fill one write to the disk.
 pub const CONNECTION_BUFFER_BYTES: usize = 128 * 1024;
-/// A head that has not arrived whole after this time, and a connection that asks for nothing for so long, are ended.
-pub const HEAD_READ_MAX: Duration = Duration::from_secs(60);
-/// A body of which nothing has arrived for this long is given up; an upload can go on from there.
-pub const BODY_STALL_MAX: Duration = Duration::from_secs(60);
+/// A head that has not arrived whole after this time, a connection that asks for nothing for so long, and a body of which
+/// nothing arrives any more are given up, unless the settings say otherwise; an upload can go on from there.
+pub const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A connection whose client acknowledges nothing for so long is ended by the kernel. Clients that unpack while they
 /// download may well take a minute's rest.
 pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(300);

@@ -31,9 +31,12 @@ use crate::manifest;
 use crate::metadata::NewManifest;
 use crate::route::{Endpoint, ManifestReference};
 use crate::server::Registry;
+use crate::upload::{self, Session as _, Uploads as _};
 
 /// Tags whose last check is remembered. What is forgotten is asked for once more.
 const CHECKED_MAX: usize = 16_384;
+/// Lists of tags that are remembered; each is a few hundred kilobytes at the very most.
+const LISTS_MAX: usize = 64;
 /// Chunks read ahead of a client that follows a fetch.
 const FOLLOW_AHEAD: usize = 2;
 /// Rest of the scheduler between two looks at the clock.
@@ -42,6 +45,9 @@ const SCHEDULE_TICK: Duration = Duration::from_secs(1);
 const INDEX_DEPTH_MAX: usize = 4;
 
 type Key = (String, ManifestReference);
+
+/// Tags, and when they were listed.
+type Listed = (Instant, Arc<[String]>);
 
 /// All mirrors of a registry.
 #[derive(Default)]
@@ -52,6 +58,8 @@ pub struct Mirrors {
     checked: Mutex<HashMap<Key, Instant>>,
     /// One at a time for each manifest.
     asking: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>,
+    /// The upstream's tags, by repository, and when it said so.
+    lists: Mutex<HashMap<String, Listed>>,
     /// Blobs on their way.
     fetches: Mutex<HashMap<(String, Digest), Fetch>>,
 }
@@ -223,6 +231,43 @@ pub async fn want_manifest(registry: &Registry, key: &Key) -> Result<(), Failure
     blocking(move || fetch_manifest(&registry, &place, &key).map(|_| ())).await
 }
 
+/// The tags of a repository that is a mirror's, in byte order, as the upstream lists them. `None` where the repository is our
+/// own, or the upstream does not answer: then what is here is all that is known.
+pub async fn tags(registry: &Registry, repository: &str) -> Option<Arc<[String]>> {
+    let place = Place::of(registry, repository)?;
+    let remembered = || {
+        let lists = locked(&registry.mirrors().lists);
+        lists.get(repository).filter(|(at, _)| at.elapsed() < place.fresh).map(|(_, tags)| tags.clone())
+    };
+    if let Some(tags) = remembered() {
+        return Some(tags);
+    }
+    // One request for all who wait.
+    let turn = registry.mirrors().turn(&(repository.to_owned(), ManifestReference::Tag(String::new())));
+    let _ours = turn.lock().await;
+    if let Some(tags) = remembered() {
+        return Some(tags);
+    }
+    let (upstream, name) = (place.upstream.clone(), place.name.clone());
+    let listed = tokio::task::spawn_blocking(move || upstream.tags(&name)).await.ok()?;
+    let mut tags = match listed {
+        Ok(tags) => tags,
+        Err(error) => {
+            registry.log().warn("the tags of a mirror are not compared", &[("error", &error)]);
+            return None;
+        }
+    };
+    tags.sort_unstable();
+    tags.dedup();
+    let tags: Arc<[String]> = tags.into();
+    let mut lists = locked(&registry.mirrors().lists);
+    if lists.len() >= LISTS_MAX {
+        lists.clear();
+    }
+    lists.insert(repository.to_owned(), (Instant::now(), tags.clone()));
+    Some(tags)
+}
+
 async fn here(registry: &Registry, key: &Key) -> Result<bool, Failure> {
     if registry.manifests().get(key).is_some() {
         return Ok(true);
@@ -318,7 +363,7 @@ fn begin(registry: &Registry, place: Place, repository: String, digest: Digest) 
     if registry.meta().blob_size(&key.0, &key.1)?.is_some() {
         return Ok(None);
     }
-    let session = registry.uploads().anonymous(&key.0, key.1.algorithm())?;
+    let session = registry.spool().whole_file(&key.0, key.1.algorithm())?;
     let (tell, progress) = watch::channel(Progress::Bytes(0));
     let fetch = Fetch { size: descriptor.size, path: session.path().to_owned(), progress };
     fetches.insert(key.clone(), fetch.clone());
@@ -343,7 +388,7 @@ fn run(
     place: &Place,
     key: &(String, Digest),
     descriptor: &Descriptor,
-    mut session: crate::upload::Session,
+    mut session: upload::Held,
     tell: &watch::Sender<Progress>,
 ) -> Result<(), Failure> {
     let mut written: Result<(), StorageError> = Ok(());
@@ -352,15 +397,14 @@ fn run(
         tell.send_replace(Progress::Bytes(session.offset()));
         written.is_ok()
     });
-    let path = session.path().to_owned();
     let unknown = || Failure::blob_unknown(&key.0, &key.1);
     let kept = fetched.map_err(|error| explained(&error, unknown())).and_then(|()| {
         written?;
         session.verify(&key.1)?;
-        registry.keep_blob(&key.0, &key.1, &path, session.offset())
+        registry.keep_blob(&key.0, &key.1, &mut session)
     });
     // Clients that follow have it open.
-    let _ = std::fs::remove_file(path);
+    registry.spool().forget(session.id());
     kept
 }
 

@@ -13,6 +13,9 @@ use rustls::pki_types::pem::PemObject;
 
 /// A request that has no answer after this time has failed.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// An object store that sends and takes nothing for so long has failed.
+#[cfg(feature = "objects")]
+const CONTENT_STALL_MAX: Duration = Duration::from_secs(60);
 /// Connections kept open for the next request, for each host.
 const IDLE_CONNECTIONS_MAX: usize = 2;
 
@@ -38,27 +41,8 @@ pub enum OutboundError {
 impl Outbound {
     /// Trusts whom the machine trusts, and the authorities in `file`.
     pub fn new(file: Option<&PathBuf>) -> Result<Outbound, OutboundError> {
-        let mut roots = rustls::RootCertStore::empty();
-        // A machine without certificates can still reach those its settings name.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(path) = file {
-            let failed = |source| OutboundError::Authorities { path: path.clone(), source };
-            let certificates = CertificateDer::pem_file_iter(path).map_err(failed)?;
-            roots.add_parsable_certificates(certificates.collect::<Result<Vec<_>, _>>().map_err(failed)?);
-        }
-        let config = rustls::ClientConfig::builder_with_provider(crate::tls::provider())
-            .with_safe_default_protocol_versions()
-            .expect("ring speaks TLS 1.2 and 1.3")
-            .with_root_certificates(Arc::new(roots))
-            .with_no_client_auth();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(config)
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(ANSWER_MAX)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .user_agent(concat!("knarr-registry/", env!("CARGO_PKG_VERSION")))
-            .build();
-        client.map(Outbound).map_err(OutboundError::Client)
+        let builder = trusting(file)?.timeout(ANSWER_MAX).pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
+        builder.build().map(Outbound).map_err(OutboundError::Client)
     }
 
     /// Fetches a document.
@@ -83,6 +67,34 @@ impl Outbound {
         let response = request.body(body).send().await.map_err(failed)?;
         check_status(url, response.status())
     }
+}
+
+/// A client for content, which may take any time as long as some of it comes.
+#[cfg(feature = "objects")]
+pub fn content_client(file: Option<&PathBuf>) -> Result<reqwest::Client, OutboundError> {
+    let builder = trusting(file)?.connect_timeout(ANSWER_MAX).read_timeout(CONTENT_STALL_MAX);
+    builder.build().map_err(OutboundError::Client)
+}
+
+/// Trusts whom the machine trusts, and the authorities in `file`.
+fn trusting(file: Option<&PathBuf>) -> Result<reqwest::ClientBuilder, OutboundError> {
+    let mut roots = rustls::RootCertStore::empty();
+    // A machine without certificates can still reach those its settings name.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = file {
+        let failed = |source| OutboundError::Authorities { path: path.clone(), source };
+        let certificates = CertificateDer::pem_file_iter(path).map_err(failed)?;
+        roots.add_parsable_certificates(certificates.collect::<Result<Vec<_>, _>>().map_err(failed)?);
+    }
+    let config = rustls::ClientConfig::builder_with_provider(crate::tls::provider())
+        .with_safe_default_protocol_versions()
+        .expect("ring speaks TLS 1.2 and 1.3")
+        .with_root_certificates(Arc::new(roots))
+        .with_no_client_auth();
+    Ok(reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("knarr-registry/", env!("CARGO_PKG_VERSION"))))
 }
 
 fn check_status(url: &str, status: reqwest::StatusCode) -> Result<(), OutboundError> {

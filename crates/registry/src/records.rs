@@ -4,7 +4,6 @@
 //! record is written. A kill in between leaves it in the list.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +13,9 @@ use crate::metadata::{Change, Metadata};
 
 /// Changes read in one go.
 const CHANGES_AT_ONCE: usize = 100;
+
+/// Records of one go that are written at the same time.
+const WRITERS: usize = 8;
 
 /// The version of records we write, and the newest we read.
 pub const VERSION: u32 = 1;
@@ -31,36 +33,28 @@ pub struct Record {
     pub tags: BTreeMap<String, i64>,
 }
 
-/// Writes records, one process and one thread at a time.
-#[derive(Default)]
-pub struct Recorder {
-    /// The number of the last change whose record was written.
-    written: Mutex<i64>,
+/// Writes the records of all changes so far.
+pub fn catch_up(metadata: &dyn Metadata, blobs: &dyn Blobs) -> Result<(), StorageError> {
+    while metadata.record(CHANGES_AT_ONCE, &mut |changes| write_all(changes, blobs))? > 0 {}
+    Ok(())
 }
 
-impl Recorder {
-    /// Writes the records of all changes so far.
-    pub fn catch_up(&self, metadata: &dyn Metadata, blobs: &dyn Blobs) -> Result<(), StorageError> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let changes = metadata.changes(*written, CHANGES_AT_ONCE)?;
-            let Some(last) = changes.last() else { return Ok(()) };
-            let number = last.number;
-            // They were all read in one moment: of several about one manifest any says all.
-            let latest: BTreeMap<(&str, &str), &Change> =
-                changes.iter().map(|change| ((change.repository.as_str(), change.digest.as_str()), change)).collect();
-            for change in latest.into_values() {
-                write(change, blobs)?;
-            }
-            *written = number;
-        }
+/// Where blobs are far away, one after the other would be slow.
+fn write_all(changes: &[Change], blobs: &dyn Blobs) -> Result<(), StorageError> {
+    // They were all read in one moment: of several about one manifest any says all.
+    let latest: BTreeMap<(&str, &str), &Change> =
+        changes.iter().map(|change| ((change.repository.as_str(), change.digest.as_str()), change)).collect();
+    let latest: Vec<&Change> = latest.into_values().collect();
+    if let [change] = latest[..] {
+        return write(change, blobs);
     }
-
-    /// Takes what is written from the database's list.
-    pub fn tidy(&self, metadata: &dyn Metadata) -> Result<(), StorageError> {
-        let written = *self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        metadata.recorded(written)
-    }
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = latest
+            .chunks(latest.len().div_ceil(WRITERS).max(1))
+            .map(|some| scope.spawn(|| some.iter().try_for_each(|change| write(change, blobs))))
+            .collect();
+        writers.into_iter().try_for_each(|writer| writer.join().unwrap_or(Err(StorageError::Worker)))
+    })
 }
 
 fn write(change: &Change, blobs: &dyn Blobs) -> Result<(), StorageError> {

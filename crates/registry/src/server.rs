@@ -1,32 +1,36 @@
 //! The server: one registry shared by all requests, and the clean-up that runs beside them.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use knarr_spec::Digest;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::blobs::{Blobs, Files};
+use crate::blobs::Blobs;
 use crate::cache::{Cache, Entry};
 use crate::config::{ConfigError, Settings};
 use crate::connection;
-use crate::error::StorageError;
 use crate::front::Doors;
 use crate::limits::CACHE_BYTES_MAX;
 use crate::live::{Live, LiveError};
 use crate::log::Log;
-use crate::metadata::{Metadata, Sqlite};
+use crate::metadata::Metadata;
 use crate::metrics::Metrics;
 use crate::mirror::{self, MirrorError, Mirrors};
 use crate::pulls::Pulls;
-use crate::records::Recorder;
 use crate::route::ManifestReference;
+use crate::storage::{Storage, Use};
 use crate::upkeep;
-use crate::upload::Uploads;
+use crate::upload::{self, Uploads};
+
+/// Between two looks at settings that may be just being written.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Looks after which they are taken as they are.
+const SETTLE_LOOKS_MAX: usize = 100;
 
 /// Why a registry could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -39,11 +43,25 @@ pub enum ServeError {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Another process uses the root.
-    #[error("registry: {} is in use by another process", root.display())]
+    /// The object store could not be used.
+    #[error("registry: storage.blobs: {url}: {source}")]
+    Blobs {
+        /// Its address.
+        url: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The database server could not be used.
+    #[error("registry: storage.metadata: {source}")]
+    Database {
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another process uses what must be ours alone.
+    #[error("registry: {what} is in use by another process")]
     InUse {
-        /// The directory named.
-        root: PathBuf,
+        /// The root, or the database.
+        what: String,
     },
     /// A mirror cannot be set up.
     #[error("registry: {0}")]
@@ -73,56 +91,34 @@ struct Inner {
     log: Arc<Log>,
     metrics: Arc<Metrics>,
     doors: Doors,
-    meta: Box<dyn Metadata>,
-    blobs: Box<dyn Blobs>,
-    uploads: Uploads,
-    recorder: Recorder,
+    storage: Storage,
     pulls: Pulls,
     mirrors: Mirrors,
-    /// Locked while this process uses the root.
-    _lock: Option<File>,
     manifests: Cache<ManifestReference, Entry>,
     small_blobs: Cache<Digest, Bytes>,
 }
 
 impl Registry {
-    /// Opens or makes the registry at `storage.root`, which is then this process's alone.
+    /// Opens or makes the registry that the settings name; `storage.root` is then this process's alone.
     pub fn open(settings: Settings) -> Result<Registry, ServeError> {
-        let lock = lock(&settings.storage.root)?;
-        Registry::open_with(settings, Some(lock))
+        Registry::open_with(settings, Use::Serve)
     }
 
     /// Opens the registry beside another process that may use it; to look, not to change.
     pub fn open_beside(settings: Settings) -> Result<Registry, ServeError> {
-        Registry::open_with(settings, None)
+        Registry::open_with(settings, Use::Look)
     }
 
-    fn open_with(settings: Settings, lock: Option<File>) -> Result<Registry, ServeError> {
-        let root = settings.storage.root.clone();
-        let failed = |error: StorageError| ServeError::Root { root: root.clone(), source: error.into() };
-        let blobs = Box::new(Files::open(&root).map_err(failed)?);
-        let uploads = Uploads::open(root.join("uploads")).map_err(failed)?;
-        let meta = Box::new(Sqlite::open(&root.join("registry.db")).map_err(failed)?);
-        let (recorder, pulls, mirrors) = (Recorder::default(), Pulls::default(), Mirrors::new(&settings)?);
-        let (manifests, small_blobs) = (Cache::new(CACHE_BYTES_MAX), Cache::new(CACHE_BYTES_MAX));
+    fn open_with(settings: Settings, how: Use) -> Result<Registry, ServeError> {
+        let storage = Storage::open(&settings, how)?;
+        let (pulls, mirrors) = (Pulls::default(), Mirrors::new(&settings)?);
+        // What others may change at any time is asked for each time.
+        let cache_bytes_max = if storage.shared { 0 } else { CACHE_BYTES_MAX };
+        let (manifests, small_blobs) = (Cache::new(cache_bytes_max), Cache::new(cache_bytes_max));
         let (log, metrics) = (Arc::new(Log::new(settings.log.clone())), Arc::<Metrics>::default());
         let live = RwLock::new(Arc::new(Live::open(settings, &metrics, &log)?));
         let doors = Doors::default();
-        Ok(Registry(Arc::new(Inner {
-            live,
-            log,
-            metrics,
-            doors,
-            meta,
-            blobs,
-            uploads,
-            recorder,
-            pulls,
-            mirrors,
-            _lock: lock,
-            manifests,
-            small_blobs,
-        })))
+        Ok(Registry(Arc::new(Inner { live, log, metrics, doors, storage, pulls, mirrors, manifests, small_blobs })))
     }
 
     /// What holds now.
@@ -167,15 +163,11 @@ impl Registry {
     }
 
     pub(crate) fn meta(&self) -> &dyn Metadata {
-        &*self.0.meta
+        &*self.0.storage.meta
     }
 
     pub(crate) fn blobs(&self) -> &dyn Blobs {
-        &*self.0.blobs
-    }
-
-    pub(crate) fn recorder(&self) -> &Recorder {
-        &self.0.recorder
+        &*self.0.storage.blobs
     }
 
     pub(crate) fn mirrors(&self) -> &Mirrors {
@@ -186,8 +178,13 @@ impl Registry {
         &self.0.pulls
     }
 
-    pub(crate) fn uploads(&self) -> &Uploads {
-        &self.0.uploads
+    pub(crate) fn uploads(&self) -> &dyn Uploads {
+        &*self.0.storage.uploads
+    }
+
+    /// For files on their way in.
+    pub(crate) fn spool(&self) -> &upload::Files {
+        &self.0.storage.spool
     }
 
     pub(crate) fn manifests(&self) -> &Cache<ManifestReference, Entry> {
@@ -196,19 +193,6 @@ impl Registry {
 
     pub(crate) fn small_blobs(&self) -> &Cache<Digest, Bytes> {
         &self.0.small_blobs
-    }
-}
-
-/// Makes sure that no other process uses the root: caches and records are ours alone.
-pub(crate) fn lock(root: &Path) -> Result<File, ServeError> {
-    let failed = |source: std::io::Error| ServeError::Root { root: root.to_owned(), source: source.into() };
-    std::fs::create_dir_all(root).map_err(failed)?;
-    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).to_owned();
-    let file = options.open(root.join("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ServeError::InUse { root: root.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 
@@ -250,7 +234,19 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 async fn keep_current(registry: Registry, settings: impl Fn() -> Result<Settings, ConfigError>) {
     let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
     while hangups.recv().await.is_some() {
-        match settings() {
+        // A file that is just being written may be a valid one at any moment: it counts when it has stopped changing.
+        let mut read = settings();
+        for _ in 0..SETTLE_LOOKS_MAX {
+            tokio::time::sleep(SETTLE).await;
+            let again = settings();
+            let settled = matches!((&read, &again), (Ok(before), Ok(now)) if before == now)
+                || matches!((&read, &again), (Err(before), Err(now)) if before.to_string() == now.to_string());
+            read = again;
+            if settled {
+                break;
+            }
+        }
+        match read {
             Ok(settings) => registry.apply(settings),
             Err(error) => registry.log().error("settings stay as they are", &[("error", &error)]),
         }

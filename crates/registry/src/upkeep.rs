@@ -25,11 +25,13 @@ const REMOVALS_AT_ONCE: usize = 200;
 impl Registry {
     /// One round of everything.
     pub(crate) fn keep_clean(&self) -> Result<(), StorageError> {
-        self.write_records()?;
-        self.recorder().tidy(self.meta())?;
         self.note_pulls()?;
-        self.apply_retention()?;
-        self.collect_garbage().map(|_| ())
+        self.meta().alone(&mut || {
+            self.write_records()?;
+            self.meta().tidy()?;
+            self.apply_retention()?;
+            self.collect_garbage().map(|_| ())
+        })
     }
 
     /// One round of garbage collection: uploads nobody continues, blobs no manifest uses. Returns the blobs removed.

@@ -388,6 +388,15 @@ fn shown(headers: &HeaderMap) -> Shown<'_> {
     }
 }
 
+/// The user a request names, or the token it shows instead.
+pub fn shown_user(headers: &HeaderMap) -> Option<Result<String, String>> {
+    match shown(headers) {
+        Shown::Password { user, .. } => Some(Ok(user)),
+        Shown::Token(token) => Some(Err(token.to_owned())),
+        Shown::Nothing | Shown::Unreadable => None,
+    }
+}
+
 /// Seconds since 1970.
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())

@@ -8,21 +8,32 @@
 #[cfg(test)]
 mod contract;
 mod files;
+#[cfg(feature = "objects")]
+mod objects;
 
 use std::path::Path;
 use std::time::SystemTime;
 
+use axum::body::Body;
 use knarr_spec::Digest;
 
 use crate::error::StorageError;
 
 pub use files::Files;
+#[cfg(feature = "objects")]
+pub use objects::{Objects, Segment};
+#[cfg(all(test, feature = "objects"))]
+pub use objects::{PART_BYTES, tests::open as open_for_tests};
 
 pub type Result<T> = std::result::Result<T, StorageError>;
 
-/// A blob's bytes, to be read at any place, also after it was removed.
+/// A blob's bytes, to be read at any place. When it has been removed they are read on where the place allows it (a file that
+/// is open), and are an error otherwise, never other bytes.
 pub trait Content: Send + Sync {
     fn size(&self) -> u64;
+
+    /// The `length` bytes from `start` on, as the body of an answer.
+    fn body(self: Box<Self>, start: u64, length: u64) -> Body;
 
     /// Fills `buffer` with the bytes from `at` on.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> std::io::Result<()>;
@@ -40,6 +51,11 @@ pub struct Stored {
 pub trait Blobs: Send + Sync {
     /// A blob's bytes; `None` where there is none.
     fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Content>>>;
+
+    /// Where clients may fetch the blob themselves, if they are to.
+    fn address(&self, _digest: &Digest) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// Whether the blob is there.
     fn contains(&self, digest: &Digest) -> Result<bool>;

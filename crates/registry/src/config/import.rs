@@ -58,6 +58,7 @@ pub fn import(yaml: &str) -> Result<Imported, ImportError> {
     http(&mut source, &mut out);
     auth(&mut source, &mut out);
     storage(&mut source, &mut out);
+    proxy(&mut source, &mut out);
     notifications(&mut source, &mut out);
     let mut notes = source.notes;
     for (key, leaf) in source.leaves {
@@ -321,9 +322,13 @@ fn storage(source: &mut Source, out: &mut Tables) {
     if let Some(root) = source.take_noting("storage.filesystem.rootdirectory", other) {
         out.text("storage", "root", &root);
     }
+    objects(source, out, other);
     source.drop_silently("storage.filesystem.maxthreads");
     for (key, _) in [("blobdescriptor", ()), ("layerinfo", ())] {
         source.drop_silently(&format!("storage.cache.{key}"));
+    }
+    if out.0.iter().any(|(table, _)| table == "storage.blobs") && !source.is("storage.redirect.disable") {
+        out.raw("storage.blobs", "redirect", "true");
     }
     source.drop_silently("storage.redirect.disable");
     let read_only = source.is("storage.maintenance.readonly.enabled");
@@ -336,6 +341,53 @@ fn storage(source: &mut Source, out: &mut Tables) {
         let subjects = if names { "[\"**\"]" } else { "[\"anonymous\"]" };
         out.element("policy", vec![format!("subjects = {subjects}"), format!("allow = {allow}")]);
     }
+}
+
+/// The object store, if the blobs are in one.
+fn objects(source: &mut Source, out: &mut Tables, other: &str) {
+    let clouds = [("s3", "s3", "bucket"), ("gcs", "gs", "bucket"), ("azure", "azure", "container")];
+    for (driver, scheme, bucket) in clouds {
+        let Some(bucket) = source.take_noting(&format!("storage.{driver}.{bucket}"), other) else { continue };
+        let account = source.take("storage.azure.accountname").map(|name| format!("{name}/")).unwrap_or_default();
+        let prefix = source.take(&format!("storage.{driver}.rootdirectory")).unwrap_or_default();
+        let prefix = prefix.trim_matches('/');
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        out.text("storage.blobs", "url", &format!("{scheme}://{account}{bucket}{slash}{prefix}"));
+        if let Some(region) = source.take(&format!("storage.{driver}.region")) {
+            out.text("storage.blobs", "region", &region);
+        }
+        if let Some(endpoint) = source.take(&format!("storage.{driver}.regionendpoint")) {
+            let scheme = if endpoint.contains("://") { "" } else { "https://" };
+            out.text("storage.blobs", "endpoint", &format!("{scheme}{endpoint}"));
+        }
+        for secret in ["accesskey", "secretkey", "accountkey", "keyfile"] {
+            let where_to = "belongs into the environment, or into a file named by storage.blobs.credentials";
+            source.take_noting(&format!("storage.{driver}.{secret}"), where_to);
+        }
+    }
+}
+
+/// There, a registry that is a proxy has the upstream's names for its own; here they begin with a prefix, and `?ns=` leads to them.
+fn proxy(source: &mut Source, out: &mut Tables) {
+    let names =
+        "the repositories are found below the upstream's name, and by clients that say ?ns=; nothing else is read-only";
+    let Some(remote) = source.take_noting("proxy.remoteurl", names) else { return };
+    let (scheme, rest) = remote.split_once("://").unwrap_or(("https", &remote));
+    let host = rest.split('/').next().unwrap_or_default();
+    let host = if host == "registry-1.docker.io" { "docker.io" } else { host };
+    let mut lines = vec![format!("upstream = {}", quoted(host))];
+    if host.contains(':') {
+        lines.push(format!("prefix = {}", quoted(&host.replace(':', "-"))));
+    }
+    if scheme == "http" {
+        lines.push("insecure = true".into());
+    }
+    if let Some(user) = source.take("proxy.username") {
+        lines.push(format!("user = {}", quoted(&user)));
+    }
+    source.take_noting("proxy.password", "write it into a file, and name that as password_file in [[mirror]]");
+    source.take_noting("proxy.ttl", "what was fetched stays; [[retention]] with keep_pulled_within removes it, fresh says how long a tag is believed");
+    out.element("mirror", lines);
 }
 
 fn notifications(source: &mut Source, out: &mut Tables) {
@@ -433,6 +485,37 @@ redis:
         let settings = Settings::parse(&imported.toml, Path::new("r.toml"));
         let settings = settings.unwrap_or_else(|error| panic!("{error}\n{}", imported.toml));
         (settings, imported.notes.iter().map(|note| format!("{}: {}", note.line, note.key)).collect())
+    }
+
+    #[test]
+    fn a_proxy_becomes_a_mirror() {
+        let yaml = "proxy:\n  remoteurl: https://registry-1.docker.io\n  username: ship\n  password: hold-fast\n";
+        let (read, notes) = settings(yaml);
+        let mirror = &read.mirror[0];
+        assert_eq!((mirror.upstream.as_str(), mirror.prefix(), mirror.insecure), ("docker.io", "docker.io", false));
+        assert_eq!(
+            (mirror.user.as_deref(), notes),
+            (Some("ship"), vec!["2: proxy.remoteurl".into(), "4: proxy.password".into()])
+        );
+        let (read, _) = settings("proxy: {remoteurl: 'http://127.0.0.1:5001'}\n");
+        let mirror = &read.mirror[0];
+        assert_eq!(
+            (mirror.upstream.as_str(), mirror.prefix(), mirror.insecure),
+            ("127.0.0.1:5001", "127.0.0.1-5001", true)
+        );
+    }
+
+    #[test]
+    fn buckets_are_taken_over_and_their_secrets_named() {
+        let yaml = "storage:\n  s3: {bucket: images, region: eu-1, regionendpoint: s3.example, rootdirectory: /a/b, secretkey: x}\n";
+        let (read, notes) = settings(yaml);
+        let blobs = read.storage.blobs.unwrap();
+        assert_eq!((blobs.url.to_string().as_str(), blobs.region.as_deref()), ("s3://images/a/b", Some("eu-1")));
+        assert_eq!((blobs.endpoint.as_deref(), blobs.redirect), (Some("https://s3.example"), true));
+        assert_eq!(notes, ["2: storage.s3.bucket", "2: storage.s3.secretkey"]);
+        let (read, _) = settings("storage: {azure: {accountname: a, container: c}, redirect: {disable: true}}\n");
+        let blobs = read.storage.blobs.unwrap();
+        assert_eq!((blobs.url.to_string().as_str(), blobs.redirect), ("azure://a/c", false));
     }
 
     #[test]

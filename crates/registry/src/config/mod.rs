@@ -5,6 +5,7 @@
 
 pub mod content;
 pub mod import;
+pub mod storage;
 pub mod values;
 
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +17,7 @@ use crate::audit::AuditSettings;
 use crate::auth::external::ExternalSettings;
 use crate::auth::policy::Policy;
 use crate::events::WebhookSettings;
+use crate::limits::SILENCE_MAX;
 use crate::metrics::MetricsSettings;
 use crate::page::PageSettings;
 use crate::tls::TlsSettings;
@@ -32,7 +34,7 @@ const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Where content is kept.
-    pub storage: Storage,
+    pub storage: storage::Storage,
     /// How requests come in.
     pub http: Http,
     /// TLS; plain HTTP without it.
@@ -67,20 +69,6 @@ pub struct Settings {
     pub page: PageSettings,
     /// Requests the registry makes itself.
     pub outbound: OutboundSettings,
-}
-
-/// `[storage]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Storage {
-    /// Directory of the database, the blobs and the uploads.
-    pub root: PathBuf,
-}
-
-impl Default for Storage {
-    fn default() -> Storage {
-        Storage { root: PathBuf::from("/var/lib/knarr-registry") }
-    }
 }
 
 /// `[http]`
@@ -189,11 +177,13 @@ pub struct Limits {
     pub burst: Option<u32>,
     /// Wrong passwords and tokens a minute from one address; 0: no limit.
     pub failures_per_minute: u32,
+    /// How long a client may say nothing while it is its turn: before a request, in its head, between pieces of its body.
+    pub silence: Span,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { requests_per_second: 0.0, burst: None, failures_per_minute: 60 }
+        Limits { requests_per_second: 0.0, burst: None, failures_per_minute: 60, silence: Span(SILENCE_MAX) }
     }
 }
 
@@ -384,6 +374,7 @@ impl Settings {
         check(!self.auth.token.lifetime.0.is_zero(), "auth.token.lifetime", "a token must hold for a while");
         let rate = self.limits.requests_per_second;
         check(rate.is_finite() && rate >= 0.0, "limits.requests_per_second", "a rate is not negative");
+        check(!self.limits.silence.0.is_zero(), "limits.silence", "a client needs a moment to speak");
         for issuer in &self.auth.issuer {
             check(!issuer.issuer.is_empty(), "auth.issuer", "an issuer has a name");
             check(
@@ -399,6 +390,13 @@ impl Settings {
         for webhook in &self.webhook {
             check(is_url(&webhook.url), "webhook", "url: not an address of the form https://HOST/PATH");
         }
+        let instances = self.storage.blobs.is_some() && self.storage.metadata.is_some();
+        check(
+            !instances || !self.asks_for_names() || self.auth.token.key.is_some(),
+            "auth.token.key",
+            "instances over one store need one key for their tokens: name a file",
+        );
+        problems.extend(storage::problems(&self.storage));
         problems.extend(content::problems(&self.gc, &self.retention, &self.mirror));
         problems
     }

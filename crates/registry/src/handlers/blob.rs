@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Answer, CONTENT_DIGEST, Call, answer};
 use crate::blobs::Content as Stored;
-use crate::body::{blocking, content_body};
+use crate::body::blocking;
 use crate::error::{Code, Failure, IoContext};
 use crate::limits::SMALL_BLOB_BYTES_MAX;
 use crate::mirror;
@@ -17,6 +17,8 @@ use crate::server::Registry;
 enum Content {
     Small(Bytes),
     Stored(Box<dyn Stored>),
+    /// The client fetches them itself.
+    Elsewhere(String),
     /// Still being fetched, whole.
     Coming(Body),
 }
@@ -55,6 +57,11 @@ pub async fn get(call: Call, name: String, digest: Digest) -> Answer {
                 .with_header(header::CONTENT_RANGE, format!("bytes */{size}")));
         }
     };
+    if let (Content::Elsewhere(address), &Method::GET) = (&content, &call.method) {
+        let headers =
+            [(header::LOCATION, address.as_str()), (CONTENT_DIGEST, digest.as_str()), (header::CONTENT_LENGTH, "0")];
+        return answer(StatusCode::TEMPORARY_REDIRECT, &headers, Body::empty());
+    }
     let content_range = format!("bytes {start}-{}/{size}", (start + length).saturating_sub(1));
     let length_text = length.to_string();
     let mut headers = vec![
@@ -70,9 +77,10 @@ pub async fn get(call: Call, name: String, digest: Digest) -> Answer {
     }
     let body = match content {
         _ if call.method == Method::HEAD => Body::empty(),
+        Content::Elsewhere(_) => Body::empty(),
         Content::Small(bytes) => Body::from(bytes.slice(start as usize..(start + length) as usize)),
         Content::Coming(body) => body,
-        Content::Stored(content) => content_body(content, start, length),
+        Content::Stored(content) => content.body(start, length),
     };
     answer(status, &headers, body)
 }
@@ -88,6 +96,11 @@ async fn find(registry: &Registry, name: String, digest: &Digest) -> Result<(u64
     let load = blocking(move || {
         let epoch = registry.small_blobs().epoch();
         let Some(size) = registry.meta().blob_size(&key.0, &key.1)? else { return Ok(None) };
+        if size > SMALL_BLOB_BYTES_MAX
+            && let Some(address) = registry.blobs().address(&key.1)?
+        {
+            return Ok(Some((size, Content::Elsewhere(address))));
+        }
         let Some(content) = registry.blobs().open(&key.1)? else { return Ok(None) };
         if content.size() != size {
             let why = format!("blob {}: {} bytes of {size} are left on the disk", key.1, content.size());
@@ -126,6 +139,14 @@ enum Requested {
     Whole,
     Part { start: u64, length: u64 },
     Outside,
+}
+
+/// Beginning and length of the part of a blob that is asked for.
+pub fn requested_part(headers: &HeaderMap, size: u64) -> Option<(u64, u64)> {
+    match requested_range(headers, "", size) {
+        Requested::Part { start, length } => Some((start, length)),
+        Requested::Whole | Requested::Outside => None,
+    }
 }
 
 /// What the `Range` header asks for. Several ranges, other units and malformed headers mean the whole blob, as RFC 9110

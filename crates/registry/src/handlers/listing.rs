@@ -10,7 +10,8 @@ use super::{Answer, Call, answer};
 use crate::body::blocking;
 use crate::error::{Code, Failure};
 use crate::limits::PAGE_ENTRIES_MAX;
-use crate::metadata::Referrer;
+use crate::metadata::{Page, Referrer};
+use crate::mirror;
 
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 
@@ -18,9 +19,17 @@ const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied
 pub async fn tags(call: Call, name: String) -> Answer {
     let unknown = Failure::name_unknown(&name);
     let (limit, last) = (limit(&call)?, call.query.get("last").unwrap_or_default().to_owned());
-    let (registry, repository) = (call.registry.clone(), name.clone());
-    let page = blocking(move || registry.meta().tags(&repository, &last, limit)).await.map_err(Failure::from)?;
-    let page = page.ok_or(unknown)?;
+    let page = match mirror::tags(&call.registry, &name).await {
+        Some(tags) => {
+            let behind = tags.partition_point(|tag| *tag <= last);
+            Page::of(tags[behind..].iter().take(limit + 1).cloned().collect(), limit)
+        }
+        None => {
+            let (registry, repository) = (call.registry.clone(), name.clone());
+            let page = blocking(move || registry.meta().tags(&repository, &last, limit));
+            page.await.map_err(Failure::from)?.ok_or(unknown)?
+        }
+    };
     let next = page.entries.last().filter(|_| page.more);
     let link = next.map(|last| format!("/v2/{name}/tags/list?n={limit}&last={}", encoded(last)));
     paged(json!({"name": name, "tags": page.entries}), "application/json", link, &[])

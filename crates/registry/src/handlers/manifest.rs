@@ -62,7 +62,7 @@ pub async fn put(call: Call, name: String, reference: ManifestReference) -> Answ
     let tags = pushed_tags(&call, &reference)?;
     let content_type = call.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.map(|text| text.split(';').next().unwrap_or(text).trim().to_owned());
-    let bytes = collect(call.body, MANIFEST_BYTES_MAX).await?;
+    let bytes = collect(call.body, MANIFEST_BYTES_MAX, call.registry.settings().limits.silence.0).await?;
     let parsed = manifest::parse(&bytes, content_type.as_deref(), &reference)?;
     let (digest, subject) = (parsed.digest.clone(), parsed.subject.clone());
     let (registry, to, names) = (call.registry.clone(), name.clone(), tags.clone());

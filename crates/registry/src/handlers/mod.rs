@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
+pub use blob::requested_part;
 pub use listing::descriptor;
 pub use manifest::remove as remove_manifest;
 

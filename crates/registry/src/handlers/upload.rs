@@ -1,5 +1,7 @@
 //! Uploads: end-4, end-5, end-6, end-11, end-13, end-14.
 
+use std::time::Duration;
+
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderName, StatusCode, header};
 use knarr_spec::Digest;
@@ -38,21 +40,22 @@ pub async fn post(call: Call, name: String) -> Answer {
         if !algorithm.hasher_known() {
             return Err(Failure::new(Code::DigestInvalid, format!("cannot compute {} digests", algorithm.as_str())));
         }
-        let session = blocking(move || registry.uploads().anonymous(&to, algorithm)).await.map_err(Failure::from)?;
-        let path = session.path().to_owned();
-        let outcome = match receive(call.body, session).await {
-            Ok(mut session) => {
-                blocking({
-                    let (registry, name, digest) = (call.registry.clone(), name.clone(), digest.clone());
-                    move || finish(&registry, &name, &mut session, &digest)
+        let session = blocking(move || registry.uploads().whole(&to, algorithm)).await.map_err(Failure::from)?;
+        let id = session.id().to_owned();
+        // Stored or not, it is forgotten: a whole blob in one request cannot be resumed.
+        let silence = silence(&call.registry);
+        match receive(call.body, session, silence).await {
+            Ok(session) => finish(&call.registry, &name, session, &digest).await?,
+            Err(failure) => {
+                let registry = call.registry.clone();
+                blocking(move || {
+                    registry.uploads().forget(&id);
+                    Ok::<_, Failure>(())
                 })
-                .await
+                .await?;
+                return Err(failure);
             }
-            Err(failure) => Err(failure),
-        };
-        // Stored or not: a whole blob in one request cannot be resumed.
-        let _ = std::fs::remove_file(path);
-        outcome?;
+        }
         return created(&name, &digest);
     }
     let algorithm = upload_algorithm(call.query.get("digest-algorithm"))?;
@@ -64,15 +67,15 @@ pub async fn post(call: Call, name: String) -> Answer {
 /// end-13: how far an upload has come.
 pub async fn status(call: Call, name: String, id: String) -> Answer {
     let session = find(&call.registry, &name, &id).await?;
-    let offset = session.lock().await.offset();
-    progress(StatusCode::NO_CONTENT, &name, &id, offset)
+    progress(StatusCode::NO_CONTENT, &name, &id, session.offset())
 }
 
 /// end-5: the next chunk, or with no `Content-Range` whatever follows.
 pub async fn patch(call: Call, name: String, id: String) -> Answer {
-    let session = find(&call.registry, &name, &id).await?.lock_owned().await;
+    let session = find(&call.registry, &name, &id).await?;
     check_offset(&call, &name, &id, session.offset())?;
-    let session = receive(call.body, session).await?;
+    let mut session = receive(call.body, session, silence(&call.registry)).await?;
+    let session = blocking(move || session.acknowledge().map(|()| session)).await?;
     progress(StatusCode::ACCEPTED, &name, &id, session.offset())
 }
 
@@ -81,32 +84,48 @@ pub async fn put(call: Call, name: String, id: String) -> Answer {
     let digest =
         call.query.get("digest").ok_or_else(|| Failure::new(Code::DigestInvalid, "the digest parameter is missing"))?;
     let digest = route::digest(digest)?;
-    let session = find(&call.registry, &name, &id).await?.lock_owned().await;
+    let session = find(&call.registry, &name, &id).await?;
     check_offset(&call, &name, &id, session.offset())?;
-    let mut session = receive(call.body, session).await?;
-    let (registry, to, wanted) = (call.registry.clone(), name.clone(), digest.clone());
-    let outcome = blocking(move || finish(&registry, &to, &mut session, &wanted)).await;
-    call.registry.uploads().forget(&id);
-    outcome?;
+    let session = receive(call.body, session, silence(&call.registry)).await?;
+    finish(&call.registry, &name, session, &digest).await?;
     created(&name, &digest)
 }
 
 /// end-14: forget the upload.
 pub async fn cancel(call: Call, name: String, id: String) -> Answer {
-    find(&call.registry, &name, &id).await?;
-    call.registry.uploads().forget(&id);
+    let registry = call.registry.clone();
+    blocking(move || {
+        let held = registry.uploads().find(&name, &id)?;
+        registry.uploads().forget(held.id());
+        Ok::<_, Failure>(())
+    })
+    .await?;
     answer(StatusCode::NO_CONTENT, &[], Body::empty())
 }
 
-async fn find(registry: &Registry, name: &str, id: &str) -> Result<crate::upload::Shared, Failure> {
+fn silence(registry: &Registry) -> Duration {
+    registry.settings().limits.silence.0
+}
+
+async fn find(registry: &Registry, name: &str, id: &str) -> Result<Box<dyn Session>, Failure> {
     let (registry, name, id) = (registry.clone(), name.to_owned(), id.to_owned());
     blocking(move || registry.uploads().find(&name, &id)).await
 }
 
-/// Verifies a complete upload and keeps it as a blob.
-fn finish(registry: &Registry, name: &str, session: &mut Session, digest: &Digest) -> Result<(), Failure> {
-    session.verify(digest)?;
-    registry.keep_blob(name, digest, session.path(), session.offset())
+/// Verifies a complete upload and keeps it as a blob. Either way the upload is at its end.
+async fn finish(
+    registry: &Registry,
+    name: &str,
+    mut session: Box<dyn Session>,
+    digest: &Digest,
+) -> Result<(), Failure> {
+    let (registry, name, digest) = (registry.clone(), name.to_owned(), digest.clone());
+    blocking(move || {
+        let kept = session.verify(&digest).and_then(|()| registry.keep_blob(&name, &digest, &mut *session));
+        registry.uploads().forget(session.id());
+        kept
+    })
+    .await
 }
 
 fn mounted(registry: &Registry, to: &str, digest: &Digest, from: Option<&str>) -> Result<bool, Failure> {

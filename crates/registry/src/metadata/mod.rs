@@ -9,6 +9,8 @@
 
 #[cfg(test)]
 mod contract;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,10 @@ use crate::error::{Code, Failure, StorageError};
 use crate::manifest::Parsed;
 use crate::route::ManifestReference;
 
+#[cfg(all(test, feature = "postgres"))]
+pub use postgres::tests::open as open_for_tests;
+#[cfg(feature = "postgres")]
+pub use postgres::{Postgres, Progress};
 pub use sqlite::Sqlite;
 
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -98,7 +104,8 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    fn of(mut entries: Vec<T>, limit: usize) -> Page<T> {
+    /// Of entries of which one more than `limit` was asked for.
+    pub fn of(mut entries: Vec<T>, limit: usize) -> Page<T> {
         let more = entries.len() > limit;
         entries.truncate(limit);
         Page { entries, more }
@@ -139,8 +146,6 @@ pub struct Garbage<'a> {
 /// Something changed about a manifest: the record of it is to be written again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Ascending, never used twice.
-    pub number: i64,
     pub repository: String,
     pub digest: Digest,
     /// What the manifest is now; `None` where it is gone.
@@ -254,11 +259,12 @@ pub trait Metadata: Send + Sync {
     /// Runs `remove` while no blob can be recorded, unless this one is known (again).
     fn while_unknown(&self, digest: &Digest, remove: &mut dyn FnMut()) -> Result<()>;
 
-    /// Changes behind number `after`, the oldest first.
-    fn changes(&self, after: i64, limit: usize) -> Result<Vec<Change>>;
+    /// Shows changes that are still to be recorded, the oldest first and `limit` at most, to `write`, and to nobody else
+    /// meanwhile. Where it succeeds they are not shown again. Returns how many there were.
+    fn record(&self, limit: usize, write: &mut dyn FnMut(&[Change]) -> Result<()>) -> Result<usize>;
 
-    /// Forgets the changes up to `number`: their records are written.
-    fn recorded(&self, number: i64) -> Result<()>;
+    /// Forgets what has been recorded.
+    fn tidy(&self) -> Result<()>;
 
     /// Notes when manifests were pulled.
     fn note_pulls(&self, pulls: &[Pull]) -> Result<()>;
@@ -284,4 +290,7 @@ pub trait Metadata: Send + Sync {
 
     /// Whether the database holds together, by its own means. Returns what it complains of.
     fn complaints(&self) -> Result<Vec<String>>;
+
+    /// Does what only one of several instances need do at a time; nothing where another is at it.
+    fn alone(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<()>;
 }

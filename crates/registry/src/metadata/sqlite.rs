@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::{
     Result, StoredManifest, Sweep, Swept, TagFact,
 };
 use crate::clock::now;
+use crate::error::StorageError;
 use crate::manifest::Parsed;
 use crate::route::ManifestReference;
 
@@ -60,10 +62,23 @@ const READERS_KEPT: usize = 4;
 /// How long a writer waits for another process (`registry check`) that holds the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A blob to be recorded, and who waits for that.
+struct NewBlob {
+    repository: String,
+    digest: Digest,
+    size: u64,
+    bytes_max: Option<u64>,
+    tell: SyncSender<Decided<()>>,
+}
+
 /// The database.
 pub struct Sqlite {
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    /// Blobs that wait to be written.
+    arriving: Mutex<Vec<NewBlob>>,
+    /// The number of the last change whose record was written.
+    recorded: Mutex<i64>,
     path: std::path::PathBuf,
 }
 
@@ -72,11 +87,21 @@ impl Sqlite {
     pub fn open(path: &Path) -> Result<Sqlite> {
         let mut writer = connect(path)?;
         migrate(&mut writer)?;
-        Ok(Sqlite { writer: Mutex::new(writer), readers: Mutex::default(), path: path.to_owned() })
+        Ok(Sqlite {
+            writer: Mutex::new(writer),
+            readers: Mutex::default(),
+            arriving: Mutex::default(),
+            recorded: Mutex::default(),
+            path: path.to_owned(),
+        })
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {
         self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn arriving(&self) -> MutexGuard<'_, Vec<NewBlob>> {
+        self.arriving.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
@@ -125,16 +150,17 @@ impl Metadata for Sqlite {
         self.read(|db| shown_size(db, repository, digest))
     }
 
+    /// Whoever gets to write writes for all who wait: one commit, one sync, for as many blobs as arrive together.
     fn add_blob(&self, repository: &str, digest: &Digest, size: u64, bytes_max: Option<u64>) -> Decided<()> {
-        self.decide(|db| {
-            db.prepare_cached(
-                "INSERT INTO blobs(digest, size, stored) VALUES(?1, ?2, ?3)
-                 ON CONFLICT(digest) DO UPDATE SET size = ?2, stored = ?3",
-            )?
-            .execute(params![digest.as_str(), size, now()])?;
-            link(db, repository, digest)?;
-            within(db, repository, bytes_max)
-        })
+        let (tell, told) = sync_channel(1);
+        let new = NewBlob { repository: repository.to_owned(), digest: digest.clone(), size, bytes_max, tell };
+        self.arriving().push(new);
+        {
+            let mut writer = self.writer();
+            let arrived = std::mem::take(&mut *self.arriving());
+            add_blobs(&mut writer, arrived);
+        }
+        told.recv().unwrap_or(Err(StorageError::Worker))
     }
 
     fn mount_blob(
@@ -330,24 +356,33 @@ impl Metadata for Sqlite {
         })
     }
 
-    fn changes(&self, after: i64, limit: usize) -> Result<Vec<Change>> {
-        self.read(|db| {
+    /// What was shown last is remembered here and taken off the list now and then: a push need not write for it.
+    fn record(&self, limit: usize, write: &mut dyn FnMut(&[Change]) -> Result<()>) -> Result<usize> {
+        let mut recorded = self.recorded.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (number, changes) = self.read(|db| {
             let rows = db
                 .prepare_cached(
                     "SELECT number, repository, digest FROM changes WHERE number > ?1 ORDER BY number LIMIT ?2",
                 )?
-                .query_map(params![after, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .query_map(params![*recorded, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                 .collect::<rusqlite::Result<Vec<(i64, String, String)>>>()?;
+            let number = rows.last().map_or(*recorded, |(number, ..)| *number);
             let mut changes = Vec::with_capacity(rows.len());
-            for (number, repository, digest) in rows {
+            for (_, repository, digest) in rows {
                 let state = recorded_state(db, &repository, &digest)?;
-                changes.push(Change { number, repository, digest: parsed(&digest)?, state });
+                changes.push(Change { repository, digest: parsed(&digest)?, state });
             }
-            Ok(changes)
-        })
+            Ok((number, changes))
+        })?;
+        if !changes.is_empty() {
+            write(&changes)?;
+            *recorded = number;
+        }
+        Ok(changes.len())
     }
 
-    fn recorded(&self, number: i64) -> Result<()> {
+    fn tidy(&self) -> Result<()> {
+        let number = *self.recorded.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.write(|db| {
             db.prepare_cached("DELETE FROM changes WHERE number <= ?1")?.execute([number])?;
             Ok(())
@@ -488,6 +523,11 @@ impl Metadata for Sqlite {
             Ok(lines.into_iter().filter(|line| line != "ok").collect())
         })
     }
+
+    /// There are no others.
+    fn alone(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        work()
+    }
 }
 
 impl Sqlite {
@@ -561,6 +601,53 @@ impl Sqlite {
         })?;
         Ok(swept)
     }
+}
+
+/// Records blobs in one transaction, each for itself: what is refused or fails leaves the others alone. Nobody is told before
+/// the end, when all of it is on the disk.
+fn add_blobs(writer: &mut Connection, arrived: Vec<NewBlob>) {
+    if arrived.is_empty() {
+        return;
+    }
+    let mut work = || {
+        let mut transaction = writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let mut outcomes = Vec::with_capacity(arrived.len());
+        for new in &arrived {
+            let step = transaction.savepoint()?;
+            let outcome = add_blob(&step, new);
+            match &outcome {
+                Ok(Ok(())) => step.commit()?,
+                // Dropped, it is rolled back.
+                _ => drop(step),
+            }
+            outcomes.push(outcome);
+        }
+        transaction.commit()?;
+        Ok::<_, rusqlite::Error>(outcomes)
+    };
+    // Who has gone away does not want to know.
+    match work() {
+        Ok(outcomes) => arrived.iter().zip(outcomes).for_each(|(new, outcome)| {
+            let _ = new.tell.send(outcome.map_err(StorageError::from));
+        }),
+        Err(error) => {
+            let why = error.to_string();
+            for new in &arrived {
+                let source = std::io::Error::other(why.clone());
+                let _ = new.tell.send(Err(StorageError::Io { what: "commit".into(), source }));
+            }
+        }
+    }
+}
+
+fn add_blob(db: &Connection, new: &NewBlob) -> rusqlite::Result<std::result::Result<(), Refusal>> {
+    db.prepare_cached(
+        "INSERT INTO blobs(digest, size, stored) VALUES(?1, ?2, ?3)
+         ON CONFLICT(digest) DO UPDATE SET size = ?2, stored = ?3",
+    )?
+    .execute(params![new.digest.as_str(), new.size, now()])?;
+    link(db, &new.repository, &new.digest)?;
+    within(db, &new.repository, new.bytes_max)
 }
 
 /// A digest from a column in which only digests stand.
@@ -801,7 +888,7 @@ mod tests {
         .unwrap();
         drop(old);
         let new = Sqlite::open(&path).unwrap();
-        let changes = new.changes(0, 10).unwrap();
+        let changes = crate::metadata::contract::changes(&new);
         let state = changes[0].state.as_ref().unwrap();
         assert_eq!((changes.len(), state.pushed, &state.tags), (1, 7, &BTreeMap::from([("v1".to_owned(), 8)])));
         assert_eq!(new.facts("a").unwrap().1[0].uses, ["sha256:1"]);

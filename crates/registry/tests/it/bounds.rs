@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use knarr_registry::config::values::Span;
 use knarr_testkit::http;
 
 use crate::harness::Server;
@@ -141,4 +142,35 @@ fn requests_in_a_row_on_one_connection_are_answered_in_a_row() {
         reader.read_exact(&mut body).expect("a body");
         assert_eq!(body, b"{}");
     }
+}
+
+#[test]
+fn who_falls_silent_in_a_head_a_body_or_between_requests_is_given_up_and_an_upload_goes_on() {
+    let server = Server::start_with(|settings| settings.limits.silence = Span(Duration::from_millis(300)));
+    let location = server.begin("a");
+    let heads = ["", "GET /v2/ HT", "GET /v2/ HTTP/1.1\r\nhost: x\r\nx-more"];
+    let mut streams: Vec<TcpStream> = heads
+        .iter()
+        .map(|head| {
+            let mut stream = connect(&server);
+            stream.write_all(head.as_bytes()).expect("sent");
+            stream
+        })
+        .collect();
+    let mut idle = connect(&server);
+    idle.write_all(b"GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n").expect("sent");
+    streams.push(idle);
+    for (number, mut stream) in streams.into_iter().enumerate() {
+        let mut answer = Vec::new();
+        // The end of the connection is what is waited for.
+        stream.read_to_end(&mut answer).unwrap_or_else(|error| panic!("{number} is still open: {error}"));
+        assert_eq!(answer.starts_with(b"HTTP/1.1 200"), number == heads.len(), "{number}");
+    }
+    let mut body = connect(&server);
+    write!(body, "PATCH {location} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").expect("sent");
+    assert!(status(body).contains("408"));
+    assert_eq!(server.get(&location).header("range"), Some("0-2"));
+    let mut manifest = connect(&server);
+    write!(manifest, "PUT /v2/a/manifests/v1 HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{{").expect("sent");
+    assert!(status(manifest).contains("408"));
 }

@@ -16,6 +16,9 @@ use tokio::runtime::Runtime;
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
+/// Settings of a server process beside its root and its port, in its root.
+const CHILD_SETTINGS: &str = "test-settings.toml";
+
 /// Names the root of a server process, and where it writes its address.
 const CHILD_ROOT: &str = "KNARR_REGISTRY_TEST_ROOT";
 
@@ -112,6 +115,12 @@ pub struct Process {
 }
 
 impl Process {
+    /// A process with these settings.
+    pub fn configured(root: &Path, text: &str) -> Process {
+        std::fs::write(root.join(CHILD_SETTINGS), text).expect("written");
+        Process::start(root)
+    }
+
     pub fn start(root: &Path) -> Process {
         let told = root.join("test-address");
         let _ = std::fs::remove_file(&told);
@@ -153,7 +162,13 @@ impl Drop for Process {
 #[ignore = "a server for other tests"]
 fn serves_until_it_is_killed() {
     let Some(root) = std::env::var_os(CHILD_ROOT).map(PathBuf::from) else { return };
-    let (_runtime, address, _registry) = start(settings(&root));
+    let mut wanted = settings(&root);
+    if let Ok(text) = std::fs::read_to_string(root.join(CHILD_SETTINGS)) {
+        let (own, listen) = (wanted.storage.root, wanted.http.listen);
+        wanted = Settings::parse(&text, Path::new(CHILD_SETTINGS)).expect("settings");
+        (wanted.storage.root, wanted.http.listen) = (own, listen);
+    }
+    let (_runtime, address, _registry) = start(wanted);
     std::fs::write(root.join("test-address"), format!("{address}\n")).expect("told");
     loop {
         std::thread::park();

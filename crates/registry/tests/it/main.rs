@@ -6,6 +6,7 @@ mod check;
 mod clients;
 mod export;
 mod harness;
+mod instances;
 mod listing;
 mod manifests;
 mod mirror;

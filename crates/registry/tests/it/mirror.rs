@@ -91,6 +91,24 @@ fn a_stale_tag_is_served_at_once_and_compared_behind_the_clients_back() {
 }
 
 #[test]
+fn the_tags_of_a_mirror_are_the_upstreams_also_those_nobody_asked_for() {
+    let upstream = Server::start();
+    for tag in ["v3", "v1", "V2"] {
+        upstream.push_image("app", tag, "content");
+    }
+    let server = mirror(&upstream.address, "fresh = \"0s\"");
+    assert_eq!(server.json("/v2/up/app/tags/list"), json!({"name": "up/app", "tags": ["V2", "v1", "v3"]}));
+    let page = server.get("/v2/up/app/tags/list?n=1&last=V2");
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&page.body).expect("JSON")["tags"], json!(["v1"]));
+    assert_eq!(page.header("link"), Some("</v2/up/app/tags/list?n=1&last=v1>; rel=\"next\""));
+    // What is here is listed when nobody else can be asked.
+    assert_eq!(server.get("/v2/up/app/manifests/v3").status, 200);
+    drop(upstream);
+    assert_eq!(server.json("/v2/up/app/tags/list")["tags"], json!(["v3"]));
+    refused(&server.get("/v2/up/other/tags/list"), 404, "NAME_UNKNOWN");
+}
+
+#[test]
 fn what_was_fetched_is_served_while_the_upstream_is_gone() {
     let image = image("x");
     let upstream = Upstream::start(Hold::default().image("app", "v1", &image), Gate::Open, None).expect("upstream");

@@ -200,6 +200,18 @@ fn settings_are_read_again_at_a_hangup_and_bad_ones_change_nothing() {
     put("r.toml", &format!("{base}auth.htpasswd = \"{place}/users\"\n"));
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).expect("sent");
     assert_eq!(client.get("/v2/").status, 401);
+    // A file that is written in two steps, the first of which would let everybody in.
+    let halves = [format!("{base}auth.token.service = \"new\"\n"), format!("auth.htpasswd = \"{place}/users\"\n")];
+    write_users(root.path());
+    std::fs::write(&file, &halves[0]).expect("half of it");
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).expect("sent");
+    assert_eq!(client.get("/v2/").status, 401);
+    std::fs::write(&file, halves.concat()).expect("all of it");
+    wait::until("the new file counts", || {
+        let answer = client.get("/v2/");
+        assert_eq!(answer.status, 401, "half a file counted");
+        answer.header("www-authenticate").filter(|challenge| challenge.contains("new")).map(drop)
+    });
     put("r.toml", &base);
     hang_up_until("nobody is asked any more", 200);
     runtime.shutdown_timeout(wait::patience());

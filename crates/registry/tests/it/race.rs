@@ -11,7 +11,7 @@ use crate::harness::{Client, OCI_MANIFEST, Server, manifest, text};
 
 /// What one client does, in its own repository, with contents that all share.
 #[derive(Debug, Clone)]
-enum Step {
+pub enum Step {
     /// Push an image of these contents.
     Push { tag: u8, contents: Vec<u8> },
     /// The same, its layers mounted instead of pushed where that works.
@@ -42,14 +42,21 @@ const RACED_TRIES: usize = 10;
 
 /// A client and what it was told is there.
 struct Author<'a> {
-    client: &'a Client,
+    /// Instances of one registry, asked in turn.
+    clients: &'a [&'a Client],
+    turn: usize,
     /// Asks for a collection, beside what the client does next.
     collector: Sender<()>,
     repository: String,
     live: Live,
 }
 
-impl Author<'_> {
+impl<'a> Author<'a> {
+    fn client(&mut self) -> &'a Client {
+        self.turn += 1;
+        self.clients[self.turn % self.clients.len()]
+    }
+
     fn act(&mut self, step: &Step) {
         self.collect();
         match step {
@@ -57,7 +64,8 @@ impl Author<'_> {
             Step::Mount { tag, contents } => self.push(*tag, contents, true),
             Step::Delete { tag } => {
                 let Some((digest, _)) = self.live[usize::from(*tag)].take() else { return };
-                let answer = self.client.delete(&format!("/v2/{}/manifests/{digest}", self.repository));
+                let path = format!("/v2/{}/manifests/{digest}", self.repository);
+                let answer = self.client().delete(&path);
                 assert_eq!(answer.status, 202, "{}", text(&answer));
                 // Other tags of the same manifest went with it.
                 self.live
@@ -68,12 +76,14 @@ impl Author<'_> {
             Step::Unlink { content: number } => {
                 if !self.live.iter().flatten().any(|(_, contents)| contents.contains(number)) {
                     let digest = Digest::sha256_of(&content(*number));
-                    let answer = self.client.delete(&format!("/v2/{}/blobs/{digest}", self.repository));
+                    let path = format!("/v2/{}/blobs/{digest}", self.repository);
+                    let answer = self.client().delete(&path);
                     assert!([202, 404].contains(&answer.status), "{}", text(&answer));
                 }
             }
         }
-        look(self.client, &self.repository, &self.live);
+        let client = self.client();
+        look(client, &self.repository, &self.live);
     }
 
     fn collect(&self) {
@@ -82,10 +92,10 @@ impl Author<'_> {
 
     /// Without any grace a blob may be gone before its manifest comes; then the server says so, and the client begins again.
     fn push(&mut self, tag: u8, contents: &[u8], mount: bool) {
-        let name = &self.repository;
+        let name = self.repository.clone();
         // The collections asked for are one a blob at most, and those of all others end with their raced tries.
         for tried in 0..200 {
-            let config = self.client.push_blob(name, b"{}");
+            let config = self.client().push_blob(&name, b"{}");
             let layers: Vec<Digest> = contents
                 .iter()
                 .map(|number| {
@@ -95,15 +105,15 @@ impl Author<'_> {
                     let bytes = content(*number);
                     let digest = Digest::sha256_of(&bytes);
                     let path = format!("/v2/{name}/blobs/uploads/?mount={digest}");
-                    if !mount || self.client.send("POST", &path, &[], b"").status != 201 {
-                        self.client.push_blob(name, &bytes);
+                    if !mount || self.client().send("POST", &path, &[], b"").status != 201 {
+                        self.client().push_blob(&name, &bytes);
                     }
                     digest
                 })
                 .collect();
             let bytes = manifest(&config, &layers.iter().collect::<Vec<_>>()).to_string().into_bytes();
             let path = format!("/v2/{name}/manifests/t{tag}");
-            let answer = self.client.send("PUT", &path, &[&format!("content-type: {OCI_MANIFEST}")], &bytes);
+            let answer = self.client().send("PUT", &path, &[&format!("content-type: {OCI_MANIFEST}")], &bytes);
             if answer.status == 201 {
                 self.live[usize::from(tag)] = Some((Digest::sha256_of(&bytes), contents.to_vec()));
                 return;
@@ -131,40 +141,58 @@ fn look(client: &Client, repository: &str, live: &Live) {
     }
 }
 
-#[test]
-fn no_live_blob_is_lost_whatever_happens_at_the_same_time() {
-    let mut runner = TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() });
+/// Runs scripts at the same time as collections, and looks whether anything is lost. Clients ask `servers` in turn, which are
+/// instances of one registry.
+pub fn run(scripts: &[Vec<Step>], servers: &[&Server]) {
+    let clients: Vec<&Client> = servers.iter().map(|server| &server.client).collect();
+    let removed = std::thread::scope(|scope| {
+        // The collectors end with the last author, however that one ends.
+        let (senders, collectors): (Vec<_>, Vec<_>) = servers
+            .iter()
+            .map(|server| {
+                let (sender, asked) = channel();
+                let collect = move |()| server.registry.collect_garbage().expect("collected");
+                (sender, scope.spawn(move || asked.into_iter().map(collect).sum::<usize>()))
+            })
+            .unzip();
+        let authors: Vec<_> = scripts
+            .iter()
+            .enumerate()
+            .map(|(number, script)| {
+                let (clients, collector) = (clients.as_slice(), senders[number % senders.len()].clone());
+                scope.spawn(move || {
+                    let repository = format!("r{number}");
+                    let live = [None, None, None];
+                    let mut author = Author { clients, turn: number, collector, repository, live };
+                    script.iter().for_each(|step| author.act(step));
+                    (author.repository, author.live)
+                })
+            })
+            .collect();
+        drop(senders);
+        let lives: Vec<_> = authors.into_iter().map(|author| author.join().expect("an author")).collect();
+        let removed: usize = collectors.into_iter().map(|collector| collector.join().expect("a collector")).sum();
+        servers[0].registry.collect_garbage().expect("collected");
+        for (repository, live) in &lives {
+            clients.iter().for_each(|client| look(client, repository, live));
+        }
+        removed
+    });
+    println!("{} scripts, {removed} blobs collected", scripts.len());
+}
+
+/// What clients do, `cases` times.
+pub fn race(cases: u32, run: impl Fn(&[Vec<Step>])) {
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let scripts = proptest::collection::vec(proptest::collection::vec(step(), 1..14), 2..5);
     let outcome = runner.run(&scripts, |scripts| {
-        let server = Server::start_with(|settings| settings.gc.grace = Span::seconds(0));
-        let removed = std::thread::scope(|scope| {
-            // The collector ends with the last author, however that one ends.
-            let (sender, asked) = channel();
-            let collector = scope.spawn(|| {
-                asked.into_iter().map(|()| server.registry.collect_garbage().expect("collected")).sum::<usize>()
-            });
-            let authors: Vec<_> = scripts
-                .iter()
-                .enumerate()
-                .map(|(number, script)| {
-                    let (client, collector) = (&server.client, sender.clone());
-                    scope.spawn(move || {
-                        let repository = format!("r{number}");
-                        let mut author = Author { client, collector, repository, live: [None, None, None] };
-                        script.iter().for_each(|step| author.act(step));
-                        (author.repository, author.live)
-                    })
-                })
-                .collect();
-            drop(sender);
-            let lives: Vec<_> = authors.into_iter().map(|author| author.join().expect("an author")).collect();
-            let removed = collector.join().expect("the collector");
-            server.registry.collect_garbage().expect("collected");
-            lives.iter().for_each(|(repository, live)| look(&server.client, repository, live));
-            removed
-        });
-        println!("{} scripts, {removed} blobs collected", scripts.len());
+        run(&scripts);
         Ok(())
     });
     outcome.expect("no live blob is lost");
+}
+
+#[test]
+fn no_live_blob_is_lost_whatever_happens_at_the_same_time() {
+    race(12, |scripts| run(scripts, &[&Server::start_with(|settings| settings.gc.grace = Span::seconds(0))]));
 }

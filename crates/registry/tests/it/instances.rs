@@ -1,0 +1,235 @@
+//! Several instances over one store: an S3 server and a Postgres server of this test's own.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+
+use knarr_registry::Registry;
+use knarr_registry::config::Settings;
+use knarr_registry::config::values::Span;
+use knarr_spec::Digest;
+use knarr_testkit::http::{self, Request};
+use knarr_testkit::postgres::Postgres;
+use knarr_testkit::s3::{BUCKET, S3};
+use knarr_testkit::wait;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::harness::{Process, Server, artifact, refused, text};
+use crate::race;
+
+/// The servers behind the instances, and what the instances are told of them.
+struct Store {
+    s3: S3,
+    postgres: Postgres,
+    address: String,
+    scratch: TempDir,
+}
+
+impl Store {
+    fn start() -> Option<Store> {
+        let (s3, postgres) = (S3::start().expect("moto")?, Postgres::start().expect("Postgres")?);
+        let address = postgres.database().expect("a database");
+        let scratch = tempfile::tempdir().expect("a directory");
+        std::fs::write(scratch.path().join("s3"), "AWS_ACCESS_KEY_ID=test\nAWS_SECRET_ACCESS_KEY=test\n")
+            .expect("written");
+        Some(Store { s3, postgres, address, scratch })
+    }
+
+    fn settings(&self) -> String {
+        let (s3, scratch) = (&self.s3.address, self.scratch.path().display());
+        format!(
+            "[storage.blobs]\nurl = \"s3://{BUCKET}/here\"\nendpoint = \"http://{s3}\"\ncredentials = \"{scratch}/s3\"\n\
+             [storage.metadata]\nurl = \"{}\"\n",
+            self.address
+        )
+    }
+
+    /// An instance in this process.
+    fn server(&self, adjust: impl FnOnce(&mut Settings)) -> Server {
+        let shared = Settings::parse(&self.settings(), Path::new("test.toml")).expect("settings");
+        Server::start_with(|settings| {
+            (settings.storage.blobs, settings.storage.metadata) = (shared.storage.blobs, shared.storage.metadata);
+            adjust(settings);
+        })
+    }
+
+    /// An instance in a process of its own, in a new root.
+    fn process(&self) -> (Process, TempDir) {
+        let root = tempfile::tempdir().expect("a directory");
+        (Process::configured(root.path(), &self.settings()), root)
+    }
+}
+
+#[test]
+fn a_push_begun_at_one_instance_is_finished_at_another_when_the_first_is_killed() {
+    let Some(store) = Store::start() else { return };
+    let ((first, _root), (second, _other)) = (store.process(), store.process());
+    let (first_manifest, _, layer) = first.client.push_image("a", "v1", "kept");
+    let location = first.client.begin("a");
+    let chunk = vec![1u8; 700_000];
+    assert_eq!(first.client.send("PATCH", &location, &["content-range: 0-699999"], &chunk).status, 202);
+    // The next chunk may come anywhere.
+    assert_eq!(second.client.send("PATCH", &location, &["content-range: 700000-1399999"], &chunk).status, 202);
+    assert_eq!(first.client.get(&location).header("range"), Some("0-1399999"));
+    // Another is on its way, larger than is held in memory, when the end comes.
+    let mut stream = TcpStream::connect(&first.client.address).expect("connected");
+    write!(stream, "PATCH {location} HTTP/1.1\r\nhost: x\r\ncontent-length: 40000000\r\n\r\n").expect("sent");
+    stream.write_all(&vec![2u8; 20_000_000]).expect("sent");
+    wait::until("part of it has reached the store", || {
+        let parts = store.postgres.execute(&store.address, "SELECT array_length(writing, 1) FROM uploads");
+        parts.ok().filter(|parts| parts == "1")
+    });
+    first.kill();
+
+    assert_eq!(second.client.get(&format!("/v2/a/manifests/{first_manifest}")).status, 200);
+    assert_eq!(second.client.get(&format!("/v2/a/blobs/{layer}")).body, b"kept");
+    assert_eq!(second.client.get(&location).header("range"), Some("0-1399999"));
+    let mut whole = [chunk.clone(), chunk].concat();
+    whole.resize(12_000_000, 3);
+    let digest = Digest::sha256_of(&whole);
+    let range = format!("content-range: 1400000-{}", whole.len() - 1);
+    let finished = second.client.send("PUT", &format!("{location}?digest={digest}"), &[&range], &whole[1_400_000..]);
+    assert_eq!(finished.status, 201, "{}", text(&finished));
+    let (third, _root) = store.process();
+    assert!(third.client.get(&format!("/v2/a/blobs/{digest}")).body == whole);
+    refused(&third.client.get(&location), 404, "BLOB_UPLOAD_UNKNOWN");
+}
+
+#[test]
+fn what_one_instance_is_told_the_others_know_at_once() {
+    let Some(store) = Store::start() else { return };
+    let (first, second) = (store.server(|_| {}), store.server(|_| {}));
+    for round in 0..20 {
+        let (manifest, config, layer) = first.push_image("a", "moving", &format!("content {round}"));
+        let got = second.get("/v2/a/manifests/moving");
+        assert_eq!(got.header("docker-content-digest"), Some(manifest.as_str()));
+        assert_eq!(second.get(&format!("/v2/a/blobs/{config}")).status, 200);
+        let mounted = second.send("POST", &format!("/v2/b/blobs/uploads/?mount={layer}&from=a"), &[], b"");
+        assert_eq!(mounted.status, 201);
+        assert_eq!(first.delete(&format!("/v2/b/blobs/{layer}")).status, 202);
+        assert_eq!(second.get(&format!("/v2/b/blobs/{layer}")).status, 404);
+        assert_eq!(second.delete(&format!("/v2/a/manifests/{manifest}")).status, 202);
+        assert_eq!(first.get("/v2/a/manifests/moving").status, 404);
+    }
+}
+
+#[test]
+fn no_live_blob_is_lost_though_instances_push_and_collect_at_the_same_time() {
+    let Some(store) = Store::start() else { return };
+    let servers = [(); 2].map(|()| store.server(|settings| settings.gc.grace = Span::seconds(0)));
+    race::race(2, |scripts| race::run(scripts, &[&servers[0], &servers[1]]));
+}
+
+#[test]
+fn a_lost_database_is_rebuilt_from_objects() {
+    let Some(mut store) = Store::start() else { return };
+    let root = tempfile::tempdir().expect("a directory");
+    let before = {
+        let server = store.server(|_| {});
+        let (first, ..) = server.push_image("a", "v1", "x");
+        server.push_blob("a", b"{}");
+        server.push_manifest("a", "signature", &artifact(&first, "example/signature", 1));
+        let (deleted, ..) = server.push_image("b/c", "gone", "z");
+        assert_eq!(server.delete(&format!("/v2/b/c/manifests/{deleted}")).status, 202);
+        server.get("/v2/a/manifests/v1").body
+    };
+    store.address = store.postgres.database().expect("another database");
+    let config = root.path().join("r.toml");
+    std::fs::write(&config, store.settings()).expect("written");
+    let check = |words: &[&str]| {
+        let place =
+            ["check", "--config", config.to_str().expect("UTF-8"), "--root", root.path().to_str().expect("UTF-8")];
+        let words = place.iter().chain(words).map(Into::into).collect();
+        format!("{:?}", knarr_registry::applet(words)) == format!("{:?}", std::process::ExitCode::SUCCESS)
+    };
+    assert!(!check(&[]));
+    assert!(check(&["--repair"]));
+    assert!(check(&[]), "not mended");
+    let server = store.server(|_| {});
+    assert!(!check(&["--repair"]), "it repairs below a server");
+    assert_eq!(server.get("/v2/a/manifests/v1").body, before);
+    assert_eq!(server.json("/v2/a/tags/list")["tags"], json!(["signature", "v1"]));
+    assert_eq!(server.get("/v2/b/c/manifests/gone").status, 404);
+}
+
+#[test]
+fn clients_are_sent_to_the_store_for_what_is_large() {
+    let Some(store) = Store::start() else { return };
+    let server = store.server(|settings| settings.storage.blobs.as_mut().expect("objects").redirect = true);
+    let large = vec![7; 100_000];
+    let (small, large_digest) = (server.push_blob("a", b"small"), server.push_blob("a", &large));
+    assert_eq!(server.get(&format!("/v2/a/blobs/{small}")).body, b"small");
+    let path = format!("/v2/a/blobs/{large_digest}");
+    assert_eq!(server.head(&path).header("content-length"), Some("100000"));
+    let sent = server.get(&path);
+    assert_eq!((sent.status, sent.header("docker-content-digest")), (307, Some(large_digest.as_str())));
+    let address = sent.header("location").expect("a location").strip_prefix("http://").expect("plain");
+    let (host, path) = address.split_once('/').expect("a path");
+    let path = format!("/{path}");
+    let followed = http::send(host, &Request { method: "GET", path: &path, headers: Vec::new(), body: b"" });
+    assert!(followed.expect("an answer").body == large);
+    // Without that it comes through us, also in parts.
+    let server = store.server(|_| {});
+    let part = server.send("GET", &format!("/v2/a/blobs/{large_digest}"), &["range: bytes=10-19"], b"");
+    assert_eq!((part.status, part.body), (206, vec![7; 10]));
+    assert!(server.get(&format!("/v2/a/blobs/{large_digest}")).body == large);
+}
+
+#[test]
+fn objects_alone_and_a_database_alone_serve_too() {
+    let Some(store) = Store::start() else { return };
+    for (objects, database) in [(true, false), (false, true)] {
+        let server = store.server(|settings| {
+            settings.storage.blobs.take_if(|_| !objects);
+            settings.storage.metadata.take_if(|_| !database);
+        });
+        let (manifest, _, layer) = server.push_image("a", "v1", "content");
+        let location = server.begin("a");
+        assert_eq!(server.send("PATCH", &location, &[], b"abc").status, 202);
+        let root = server.stop();
+        let server = Server::start_in(root, |settings| {
+            let shared = Settings::parse(&store.settings(), Path::new("test.toml")).expect("settings").storage;
+            settings.storage.blobs = shared.blobs.filter(|_| objects);
+            settings.storage.metadata = shared.metadata.filter(|_| database);
+        });
+        assert_eq!(server.get("/v2/a/manifests/v1").header("docker-content-digest"), Some(manifest.as_str()));
+        assert_eq!(server.get(&format!("/v2/a/blobs/{layer}")).body, b"content");
+        let digest = Digest::sha256_of(b"abcdef");
+        assert_eq!(server.send("PUT", &format!("{location}?digest={digest}"), &[], b"def").status, 201);
+        assert_eq!(server.get(&format!("/v2/a/blobs/{digest}")).body, b"abcdef");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_store_is_said_at_the_start() {
+    let Some(store) = Store::start() else { return };
+    let open = |from: &str, to: &str| {
+        let root = tempfile::tempdir().expect("a directory");
+        let text = store.settings();
+        assert!(text.contains(from));
+        let mut settings = Settings::parse(&text.replace(from, to), Path::new("test.toml")).expect("settings");
+        settings.storage.root = root.path().to_owned();
+        Registry::open(settings).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").to_string();
+    let error = open(&store.s3.address, &nowhere);
+    assert!(
+        error.starts_with("registry: storage.blobs: s3://images/here: registry storage: look into the bucket"),
+        "{error}"
+    );
+    let error = open(store.scratch.path().to_str().expect("UTF-8"), "/nowhere");
+    assert!(error.contains("/nowhere/s3: No such file"), "{error}");
+    let error = open("/test0", "/test9");
+    assert!(error.starts_with("registry: storage.metadata: registry database: ") && error.contains("test9"), "{error}");
+    // A database whose blobs are in a directory has one registry.
+    let alone = |settings: &mut Settings| settings.storage.blobs = None;
+    let server = store.server(alone);
+    let mut second = Settings::parse(&store.settings(), Path::new("test.toml")).expect("settings");
+    let root = tempfile::tempdir().expect("a directory");
+    second.storage.root = root.path().to_owned();
+    alone(&mut second);
+    let error = Registry::open(second).err().expect("refused").to_string();
+    assert_eq!(error, "registry: the database is in use by another process");
+    drop(server);
+}
