@@ -161,7 +161,8 @@ impl Fetch<'_> {
             (0..jobs.len()).filter(|at| diff_ids.iter().position(|id| *id == diff_ids[*at]) == Some(*at)).collect();
         firsts.iter().for_each(|at| jobs[*at].announce());
         let threads = self.options.concurrency;
-        together(firsts.len(), threads, &|| self.origin.interrupt(), &|at| jobs[firsts[at]].run())?;
+        let bring = || together(firsts.len(), threads, &|| self.origin.interrupt(), &|at| jobs[firsts[at]].run());
+        self.store.flush_while(bring)?;
         let record = |diff_id| {
             self.store.layer(diff_id)?.ok_or_else(|| knarr_store::Error::NoSuchLayer(DiffId::clone(diff_id)).into())
         };

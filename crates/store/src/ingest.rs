@@ -14,7 +14,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use knarr_spec::Digest;
-use knarr_sys::sync_file_range::start_writeback;
 use rusqlite::Connection;
 
 use crate::blob::Blob;
@@ -27,9 +26,6 @@ use crate::{lease, lock};
 
 /// Bytes between two saves of the hash: what a killed download must hash again, 20 ms of work.
 const SAVE_EVERY_BYTES: u64 = 32 << 20;
-
-/// Bytes after which the disk begins to write while more arrive, so that the fsync at the end waits for little.
-const FLUSH_EVERY_BYTES: u64 = 8 << 20;
 
 /// In the name of a finished file on its way to its partial name, for two system calls.
 pub(crate) const TAKE_OVER_MARK: &str = "new-";
@@ -47,7 +43,6 @@ pub struct Ingest {
     hasher: Box<Hasher>,
     offset: u64,
     saved: u64,
-    flushed: u64,
     /// The digest was computed by whoever wrote the file.
     trusted: bool,
 }
@@ -56,7 +51,7 @@ impl Ingest {
     /// Of the open, locked `file`, as if it were empty.
     pub(crate) fn begin(store: Store, digest: Digest, size: Option<u64>, path: PathBuf, file: File) -> Result<Ingest> {
         let hasher = Box::new(Hasher::for_digest(&digest)?);
-        Ok(Ingest { store, digest, size, path, file, hasher, offset: 0, saved: 0, flushed: 0, trusted: false })
+        Ok(Ingest { store, digest, size, path, file, hasher, offset: 0, saved: 0, trusted: false })
     }
 
     /// Bytes that are there already: ask the source for what follows them.
@@ -80,7 +75,7 @@ impl Ingest {
         self.file.set_len(0).doing("truncate", &self.path)?;
         self.file.rewind().doing("seek", &self.path)?;
         *self.hasher = Hasher::for_digest(&self.digest)?;
-        (self.offset, self.saved, self.flushed) = (0, 0, 0);
+        (self.offset, self.saved) = (0, 0);
         Ok(())
     }
 
@@ -99,7 +94,7 @@ impl Ingest {
             let _ = std::fs::remove_file(&fresh);
             return Err(error).doing("rename", fresh);
         }
-        (self.file, self.offset, self.saved, self.flushed) = (file, bytes, bytes, bytes);
+        (self.file, self.offset, self.saved) = (file, bytes, bytes);
         self.trusted = true;
         Ok(true)
     }
@@ -120,10 +115,6 @@ impl Ingest {
             self.hasher.update(&bytes[..written]);
             self.offset += written as u64;
             bytes = &bytes[written..];
-        }
-        if self.offset - self.flushed >= FLUSH_EVERY_BYTES {
-            let _ = start_writeback(&self.file, self.flushed, self.offset - self.flushed);
-            self.flushed = self.offset;
         }
         if self.offset - self.saved >= SAVE_EVERY_BYTES {
             self.save();

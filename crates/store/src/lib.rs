@@ -31,6 +31,7 @@ mod database;
 mod dedup;
 mod document;
 mod error;
+mod flush;
 pub mod gc;
 mod gc_apply;
 mod gc_facts;

@@ -48,7 +48,6 @@ pub mod set_mempolicy;
 pub mod setns;
 pub mod sigaction;
 pub mod signalfd;
-pub mod sync_file_range;
 pub mod syncfs;
 pub mod termios;
 pub mod user_namespaces;
