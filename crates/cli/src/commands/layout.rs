@@ -1,6 +1,6 @@
 //! `image unpack`, `repack`, `config`, `insert`, `new`, `init`: umoci's jobs on OCI layouts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use knarr_engine::bundle::{self, RepackWanted, Unpacking};
 use knarr_engine::image::alter::{self, Insertion, Target};
@@ -8,8 +8,8 @@ use knarr_engine::image::compose::Draft;
 use knarr_engine::image::edit::Edit;
 use knarr_engine::image::shelf::{self, Layout, Shelf};
 use knarr_engine::{PackOptions, time};
-use knarr_spec::Platform;
 use knarr_spec::image::History;
+use knarr_spec::{Platform, media_type};
 
 use crate::failure::Failure;
 use crate::output::print;
@@ -17,14 +17,16 @@ use crate::verb::Verb;
 use crate::world::{World, current_dir};
 
 /// `DIR[:TAG]`, with or without `oci:` before it.
-fn parse(image: &str) -> (PathBuf, String) {
-    let (dir, tag) = shelf::split(image.strip_prefix("oci:").unwrap_or(image));
-    (current_dir().join(dir), tag)
-}
-
 fn open(image: &str) -> Result<(Layout, String), Failure> {
-    let (dir, tag) = parse(image);
-    Ok((Layout::open(&dir)?, tag))
+    let image = image.strip_prefix("oci:").unwrap_or(image);
+    if image.ends_with(':') {
+        return Err(Failure::usage(format!("{image:?}: the tag is empty")).hint("leave the colon out for `latest`"));
+    }
+    let (dir, tag) = shelf::split(image);
+    if dir.as_os_str().is_empty() {
+        return Err(Failure::usage(format!("{image:?}: the directory is missing")));
+    }
+    Ok((Layout::open(&current_dir().join(dir))?, tag))
 }
 
 /// What the history says of the step.
@@ -48,12 +50,13 @@ pub(crate) struct HistoryFlags {
 }
 
 impl HistoryFlags {
-    fn step(self, verb: &str) -> Result<Option<History>, Failure> {
+    /// `author` is who made the image, where nobody is named for the step.
+    fn step(self, verb: &str, author: Option<&String>) -> Result<Option<History>, Failure> {
         let created = moment(self.step_created)?;
         let step = History {
             created: Some(created),
             created_by: Some(self.step_created_by.unwrap_or_else(|| format!("knarr image {verb}"))),
-            author: self.step_author,
+            author: self.step_author.or_else(|| author.cloned()),
             comment: self.step_comment,
             empty_layer: false,
         };
@@ -74,7 +77,7 @@ fn moment(given: Option<String>) -> Result<String, Failure> {
 /// How layers are compressed.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct CompressFlags {
-    /// gzip, zstd or none
+    /// gzip, zstd or none; of `insert` also auto: as the last layer
     #[arg(long, value_name = "FORM", default_value = "gzip")]
     compress: String,
 }
@@ -84,6 +87,16 @@ impl CompressFlags {
         let form = shelf::compression(&self.compress);
         let form = form.ok_or_else(|| Failure::usage(format!("unknown compression {:?}", self.compress)))?;
         Ok(PackOptions { compression: form, ..PackOptions::default() })
+    }
+
+    /// With `auto`, as the last layer of the image is compressed.
+    fn options_like(&self, layout: &Layout, tag: &str) -> Result<PackOptions, Failure> {
+        if self.compress != "auto" {
+            return self.options();
+        }
+        let manifest = layout.pick(tag, &Platform::host())?.manifest;
+        let last = manifest.layers.last().and_then(|layer| media_type::layer_compression(&layer.media_type));
+        Ok(PackOptions { compression: last.unwrap_or(media_type::Compression::Gzip), ..PackOptions::default() })
     }
 }
 
@@ -162,7 +175,7 @@ impl Verb for ImageRepack {
         let bundle = current_dir().join(&self.bundle);
         let (layout, tag) = open(&self.image)?;
         let pack = self.compress.options()?;
-        let history = self.history.step("repack")?;
+        let history = self.history.step("repack", None)?;
         world.enter_alone()?;
         let wanted = RepackWanted {
             ids: world.id_map(),
@@ -220,13 +233,13 @@ pub(crate) struct ImageConfig {
     #[arg(long, value_name = "NAME")]
     author: Option<String>,
     /// amd64, arm64, …
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, visible_alias = "platform.arch", value_name = "NAME")]
     architecture: Option<String>,
     /// v7, v8, …
     #[arg(long = "platform.variant", value_name = "NAME")]
     variant: Option<String>,
     /// linux
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, visible_alias = "platform.os", value_name = "NAME")]
     os: Option<String>,
     /// NAME=VALUE of the manifest
     #[arg(long = "manifest.annotation", value_name = "NAME=VALUE")]
@@ -264,7 +277,7 @@ impl Verb for ImageConfig {
             annotations: self.annotation,
             clear: self.clear,
         };
-        let history = self.history.step("config")?;
+        let history = self.history.step("config", edit.author.as_ref())?;
         let new = self.tag.unwrap_or_else(|| tag.clone());
         alter::configure(&Target { shelf: &layout, name: &tag, new_name: &new }, &edit, history)?;
         Ok(0)
@@ -307,17 +320,18 @@ impl Verb for ImageInsert {
         let (layout, tag) = open(&self.image)?;
         let (insertion, path) = match (&self.paths[..], self.whiteout) {
             ([path], true) => (Insertion::Whiteout, path),
+            ([source, _], false) if source.is_empty() => return Err(Failure::usage("SOURCE is empty")),
             ([source, path], false) => {
                 (Insertion::Put { source: current_dir().join(source), opaque: self.opaque }, path)
             }
             _ => return Err(Failure::usage("requires SOURCE and TARGET, or TARGET with --whiteout")),
         };
-        let pack = self.compress.options()?;
+        let pack = self.compress.options_like(&layout, &tag)?;
         if self.rootless {
             world.enter_alone()?;
         }
         let pack = PackOptions { ids: world.id_map(), recorded_owners: self.rootless, ..pack };
-        let history = self.history.step("insert")?;
+        let history = self.history.step("insert", None)?;
         let new = self.tag.clone().unwrap_or_else(|| tag.clone());
         alter::insert(&Target { shelf: &layout, name: &tag, new_name: &new }, path, &insertion, &pack, history)?;
         Ok(0)
@@ -365,6 +379,9 @@ impl Verb for ImageInit {
 
     fn run(self, _: &World) -> Result<u8, Failure> {
         let dir = self.layout.strip_prefix("oci:").unwrap_or(&self.layout);
+        if dir.is_empty() || dir.contains(':') {
+            return Err(Failure::usage(format!("{dir:?} cannot be told from a directory and a tag")));
+        }
         Layout::create(&current_dir().join(Path::new(dir)))?;
         print("")?;
         Ok(0)

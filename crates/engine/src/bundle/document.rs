@@ -2,7 +2,7 @@
 //!
 //! Spec: image-spec conversion.md: User, Env, WorkingDir, Entrypoint and Cmd become the process; os, architecture, author,
 //! created, stop signal and exposed ports become annotations, and so do labels.
-//! Law: the document of `run` with the engine's own files left out; rootless with a user namespace of its own.
+//! Law: the document of `run` with the engine's own files left out, and `Volumes` as empty mounts; rootless with a user namespace of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,12 @@ pub(super) fn write(path: &Path, root: &Root, picked: &Picked, how: &Unpacking) 
     let spec = policy::spec(&basis)?;
     let mut document = serde_json::to_value(spec).expect("a document has string keys and finite numbers");
     adapt(&mut document, how);
+    sort_capabilities(&mut document);
+    if let Some(env) = document["process"]["env"].as_array_mut() {
+        // The engine's, like the files it has left out.
+        env.retain(|entry| entry != "HOSTNAME=knarr" || config.env.iter().any(|own| entry == own));
+    }
+    volumes(&mut document, config.volumes.keys());
     document["annotations"] = Value::Object(annotations(picked));
     let text = serde_json::to_vec_pretty(&document).expect("a value has string keys");
     fs::write(path, text).map_err(Error::io("write", path))
@@ -78,6 +84,24 @@ fn adapt(document: &mut Value, how: &Unpacking) {
             }
         }
     }
+}
+
+/// They are sets, and the same image gives the same document.
+fn sort_capabilities(document: &mut Value) {
+    let Some(sets) = document["process"]["capabilities"].as_object_mut() else { return };
+    for set in sets.values_mut().filter_map(Value::as_array_mut) {
+        set.sort_by(|one, other| one.as_str().cmp(&other.as_str()));
+    }
+}
+
+/// What the image keeps apart from its files is empty, and gone with the container, as umoci has it: a bundle has no engine that
+/// would keep it.
+fn volumes<'v>(document: &mut Value, paths: impl Iterator<Item = &'v String>) {
+    let Some(mounts) = document["mounts"].as_array_mut() else { return };
+    mounts.extend(paths.map(|path| {
+        json!({"destination": path, "type": "tmpfs", "source": "none",
+               "options": ["rw", "nosuid", "nodev", "noexec", "relatime"]})
+    }));
 }
 
 fn annotations(picked: &Picked) -> serde_json::Map<String, Value> {

@@ -60,7 +60,7 @@ pub fn configure(target: &Target<'_>, edit: &Edit, history: Option<History>) -> 
 /// What `insert` puts where.
 #[derive(Debug, Clone)]
 pub enum Insertion {
-    /// A file or directory; with `opaque` nothing else of the image shows there.
+    /// A file or directory; with `opaque` nothing else of the image shows in the directory.
     Put {
         /// On this machine.
         source: PathBuf,
@@ -110,10 +110,7 @@ fn put(
         let root = Root::open(source).map_err(Error::sys("open the source"))?;
         return add_layer(shelf, options, |out, options| pack_into(&root, into, opaque, out, options));
     }
-    if opaque {
-        let why = "only a directory can be opaque".to_owned();
-        return Err(ImageProblem::Path { what: source.display().to_string(), why }.into());
-    }
+    // A file hides what stood there by itself, opaque or not.
     let name = source.file_name().unwrap_or_default();
     let name = CString::new(name.as_bytes()).expect("a path of the machine has no NUL");
     let parent = source.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

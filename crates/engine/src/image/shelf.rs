@@ -58,7 +58,7 @@ pub fn add_layer(
 /// `gzip`, `zstd`, `none`.
 pub fn compression(word: &str) -> Option<Compression> {
     match word {
-        "gzip" | "auto" => Some(Compression::Gzip),
+        "gzip" => Some(Compression::Gzip),
         "zstd" => Some(Compression::Zstd),
         "none" => Some(Compression::None),
         _ => None,
