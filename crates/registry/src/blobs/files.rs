@@ -179,13 +179,23 @@ impl Blobs for Files {
     }
 }
 
+/// Makes a directory and those above it; what is new is on the disk when this returns.
 fn make(directory: &Path) -> Result<()> {
-    std::fs::create_dir_all(directory).what(|| format!("make {}", directory.display()))?;
-    // A new algorithm's directory is two levels.
-    directory.ancestors().skip(1).take(2).filter(|parent| parent.is_dir()).try_for_each(sync)
+    let parent = directory.parent().expect("below a root");
+    match std::fs::create_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            make(parent)?;
+            return make(directory);
+        }
+        made => made.what(|| format!("make {}", directory.display()))?,
+    }
+    sync(parent)
 }
 
 fn sync(directory: &Path) -> Result<()> {
+    // The parent of a name without slash.
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     File::open(directory).and_then(|file| file.sync_all()).what(|| format!("sync {}", directory.display()))
 }
 
