@@ -103,6 +103,13 @@ pub struct Basis<'a> {
     pub init_binary: Option<PathBuf>,
 }
 
+/// The release of the specification a document names. A runtime may refuse a newer one than its own, as crun 1.8 does with
+/// 1.1, and MUST ignore properties it does not know (config.md, "Extensibility").
+const ANY_RUNTIME_KNOWS: &str = "1.0.2";
+
+/// The release that brought `domainname` and `seccomp.listenerPath`.
+const HAS_DOMAIN_NAME_AND_LISTENER: &str = "1.1.0";
+
 /// Why there can be no document.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
@@ -139,7 +146,7 @@ pub fn spec(basis: &Basis) -> Result<Spec, PolicyError> {
     check_conflicts(basis.wanted)?;
     let root = RootBuilder::default().path("rootfs").readonly(basis.wanted.read_only).build();
     let mut spec = SpecBuilder::default()
-        .version("1.2.1")
+        .version(ANY_RUNTIME_KNOWS)
         .root(root.expect("every field has a default"))
         .process(process::process(basis)?)
         .mounts(mounts::mounts(basis))
@@ -151,7 +158,17 @@ pub fn spec(basis: &Basis) -> Result<Spec, PolicyError> {
     spec.set_domainname(basis.wanted.domainname.clone());
     let annotations: HashMap<_, _> = basis.wanted.annotations.clone().into_iter().collect();
     spec.set_annotations(Some(annotations).filter(|map| !map.is_empty()));
+    if needs_newer(&spec) {
+        spec.set_version(HAS_DOMAIN_NAME_AND_LISTENER.to_owned());
+    }
     Ok(spec)
+}
+
+/// Whether the document asks for what an older runtime would leave out without a word. Not an `errnoRet`: what ignores it
+/// answers EPERM, which is as strict.
+fn needs_newer(spec: &Spec) -> bool {
+    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    spec.domainname().is_some() || seccomp.is_some_and(|seccomp| seccomp.listener_path().is_some())
 }
 
 fn check_conflicts(wanted: &Wanted) -> Result<(), PolicyError> {
