@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use knarr_distribution::{Copied, CopyOptions, Error, Network, Place, Retry, Timeouts, copy, look};
+use knarr_distribution::{Copied, CopyOptions, Error, Network, Place, Retry, copy, look};
 use knarr_spec::Digest;
 
 use crate::image::{Layer, Shelf, noise};
@@ -77,7 +77,6 @@ fn take(request: &Request, dock: &mut Dock) -> Reply {
 fn network() -> Network {
     Network {
         retry: Retry { attempts: 3, delay: Duration::from_millis(1), delay_max: Duration::from_millis(5) },
-        timeouts: Timeouts { stall: Duration::from_millis(800), ..Timeouts::default() },
         ..Network::default()
     }
 }

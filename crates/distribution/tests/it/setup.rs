@@ -66,11 +66,11 @@ fn ids() -> IdMap {
     if is_root() { IdMap::identity() } else { IdMap { uids: only(us.uid()), gids: only(us.gid()) } }
 }
 
-/// As by default, but nothing is waited for long.
+/// As by default, but silence is waited for no longer than a busy machine may take to say something.
 pub fn options() -> PullOptions<'static> {
     let network = Network {
         retry: Retry { attempts: 3, delay: Duration::from_millis(1), delay_max: Duration::from_millis(5) },
-        timeouts: Timeouts { stall: Duration::from_millis(400), ..Timeouts::default() },
+        timeouts: Timeouts { stall: Duration::from_secs(3), ..Timeouts::default() },
         ..Network::default()
     };
     PullOptions { network, ..PullOptions::new(unpack_options()) }
