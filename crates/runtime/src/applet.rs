@@ -129,7 +129,7 @@ fn print_error(text: &str) {
 
 /// Tells the log and, unless that is the same place, standard error.
 fn fail(globals: &Globals, failure: &Failure, program: &str, command: &str) -> ExitCode {
-    log::error(globals, &failure.text_of(program, command));
+    log::error(globals, &failure.text_of(program, command), program == "runc");
     ExitCode::from(failure.exit_code())
 }
 

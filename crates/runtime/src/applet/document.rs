@@ -38,12 +38,13 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], path: &Path, at: &str) -> 
     };
     let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else { return Err(wrong(error)) };
     let unknown = value.pointer_mut(at).map(mend).unwrap_or_default();
-    let warnings = unknown.iter().map(|name| format!("process.capabilities: unknown capability {name:?} is ignored"));
+    let names = format!("process.capabilities: ignoring unknown or unavailable capabilities: [{}]", unknown.join(" "));
+    let warnings = if unknown.is_empty() { Vec::new() } else { vec![names] };
     let policy = memory_policy_trouble(&value);
     // The first error knows its line.
     let document = serde_json::from_value(value)
         .map_err(|_| policy.map_or_else(|| wrong(error), |why| Failure::MemoryPolicy { path: path.into(), why }))?;
-    Ok(Read { document, warnings: warnings.collect() })
+    Ok(Read { document, warnings })
 }
 
 /// What is wrong with a memory policy that cannot be read, in the words runc's users look for.
@@ -119,7 +120,7 @@ mod tests {
     fn an_unknown_capability_is_a_warning() {
         let bytes = br#"{"ociVersion":"1.3.0","process":{"cwd":"/","user":{"uid":0,"gid":0},"capabilities":{"bounding":["CAP_FLY","CAP_KILL"],"permitted":["CAP_FLY"]}}}"#;
         let read = read::<Spec>(bytes, Path::new("config.json"), "/process").unwrap();
-        assert_eq!(read.warnings, ["process.capabilities: unknown capability \"CAP_FLY\" is ignored"]);
+        assert_eq!(read.warnings, ["process.capabilities: ignoring unknown or unavailable capabilities: [CAP_FLY]"]);
         let capabilities = read.document.process().clone().unwrap().capabilities().clone().unwrap();
         assert_eq!(capabilities.bounding().as_ref().map(|set| set.len()), Some(1));
     }

@@ -96,17 +96,18 @@ fn connect(path: &'static str) -> Result<UnixDatagram, Failure> {
     open().map_err(|source| Failure::File { what: "open the log", path: path.into(), source })
 }
 
-/// One line of level `error` in the log, and on standard error.
-pub(crate) fn error(globals: &Globals, text: &str) {
+/// One line of level `error` in the log, and on standard error: there in runc's frame for those who called us by its name and look for
+/// `level=error`, otherwise without a date, because engines show it to people.
+pub(crate) fn error(globals: &Globals, text: &str, called_runc: bool) {
     if globals.log.is_some() {
         line(globals, Level::Error, text);
     }
-    if globals.log.is_none() && globals.log_json {
-        super::print_error(&json(Level::Error, text));
-    } else {
-        // crun's form, without a date: engines show it to people.
-        super::print_error(&format!("{text}\n"));
-    }
+    let told = match globals.log {
+        None if globals.log_json => json(Level::Error, text),
+        None if called_runc => plain(Level::Error, text),
+        _ => format!("{text}\n"),
+    };
+    super::print_error(&told);
 }
 
 /// One line of level `warning`.

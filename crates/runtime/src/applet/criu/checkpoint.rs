@@ -2,6 +2,7 @@
 
 use std::{fs, io::Write, net::SocketAddr, os::unix::fs::MetadataExt, path::Path};
 
+use knarr_cgroup::Cgroup;
 use knarr_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::super::{
@@ -14,6 +15,8 @@ use super::super::{
 use super::options::{self, Places, field};
 use super::protobuf::Message;
 use super::service::{self, Request, Service};
+use crate::plan::mount::MountKind;
+use crate::{Host, Plan, Step, plan};
 
 const LOG: &str = "dump.log";
 /// What the standard descriptors were, for `restore`.
@@ -37,6 +40,10 @@ pub(crate) fn checkpoint(context: &mut Context<'_>) -> Result<Done, Failure> {
     let mut options = dump_options(context, &container, &spec, &places)?;
     if !pre_dump {
         external(&mut options, &container, &spec)?;
+        let plan = plan(&spec, &Host::probe(), &container.record.options).map_err(crate::Error::from)?;
+        for (destination, _) in cgroup_mounts(&plan, container.record.cgroup.as_ref()) {
+            options::external_mount(&mut options, &destination, &destination);
+        }
         descriptors(&container, &places)?;
     }
     let status_fd = status_fd(context)?;
@@ -123,6 +130,25 @@ fn external(options: &mut Message, container: &Container, spec: &Spec) -> Result
         options::external_mount(options, &path, &path);
     }
     Ok(())
+}
+
+/// The hierarchies of version 1 as a container without a namespace of control groups sees them, each from its own group on: where, and
+/// that group. To criu they are parts of file systems whose whole the container does not have.
+pub(crate) fn cgroup_mounts(plan: &Plan, cgroup: Option<&Cgroup>) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for step in &plan.child {
+        let Step::Mount(mount) = step else { continue };
+        let MountKind::Cgroups { hierarchies, namespace: false, .. } = &mount.kind else { continue };
+        for name in hierarchies.iter().map(|hierarchy| hierarchy.name.to_string_lossy()) {
+            let own = |directory: &knarr_cgroup::Directory| {
+                let controllers = directory.controllers.join(",");
+                controllers.strip_prefix("name=").unwrap_or(&controllers) == name.as_ref()
+            };
+            let found = cgroup.and_then(|cgroup| cgroup.directories.iter().find(|directory| own(directory)));
+            all.extend(found.map(|own| (format!("/{}/{name}", mount.target), own.path.to_string_lossy().into_owned())));
+        }
+    }
+    all
 }
 
 /// The bind mounts: where, and from where.

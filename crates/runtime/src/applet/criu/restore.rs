@@ -27,7 +27,7 @@ use super::super::{
     failure::{At, Failure},
     log, time,
 };
-use super::checkpoint::{DESCRIPTORS, EXTERNAL_NAMESPACES, binds, namespace_path};
+use super::checkpoint::{DESCRIPTORS, EXTERNAL_NAMESPACES, binds, cgroup_mounts, namespace_path};
 use super::options::{self, Places, field};
 use super::protobuf::Message;
 use super::service::{self, Notice, Request, Service};
@@ -203,6 +203,9 @@ impl Restored {
                 }
                 _ => {}
             }
+        }
+        for (destination, source) in cgroup_mounts(&plan, self.container.record.cgroup.as_ref()) {
+            options::external_mount(options, &destination, &source);
         }
         let path = format!("/proc/{pid}/cgroup");
         for line in fs::read_to_string(&path).at("read", &path)?.lines() {
