@@ -48,7 +48,7 @@ pub struct Node {
     pub target: Vec<u8>,
     /// A hash of all extended attributes; empty where there are none.
     pub attributes: String,
-    /// Inode and status change time of a file: whether it was touched at all.
+    /// Inode and status change time of all but directories: whether it was touched at all, or got another name.
     pub inode: u64,
     /// See `inode`.
     pub changed_ns: i128,
@@ -218,8 +218,11 @@ impl Index {
             let modified = split_ns(node.modified_ns);
             let _ = write!(text, " time={}.{:09}", modified.0, modified.1);
             if node.kind() == FileType::RegularFile {
+                let _ = write!(text, " size={}", node.bytes);
+            }
+            if node.kind() != FileType::Directory {
                 let changed = split_ns(node.changed_ns);
-                let _ = write!(text, " size={} inode={} ctime={}.{:09}", node.bytes, node.inode, changed.0, changed.1);
+                let _ = write!(text, " inode={} ctime={}.{:09}", node.inode, changed.0, changed.1);
             }
             if node.device != 0 {
                 let _ = write!(text, " device={}", node.device);
@@ -253,7 +256,7 @@ fn look(dir: BorrowedFd<'_>, name: &CStr, stat: &Stat, path: &[u8]) -> Result<No
 
 fn describe(stat: &Stat, target: Vec<u8>, attributes: String) -> Node {
     let kind = FileType::from_raw_mode(stat.st_mode);
-    let file = kind == FileType::RegularFile;
+    let (file, dir) = (kind == FileType::RegularFile, kind == FileType::Directory);
     let ns = |seconds: i64, nanoseconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     let device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
     Node {
@@ -265,8 +268,8 @@ fn describe(stat: &Stat, target: Vec<u8>, attributes: String) -> Node {
         device: if device { stat.st_rdev } else { 0 },
         target,
         attributes,
-        inode: if file { stat.st_ino } else { 0 },
-        changed_ns: if file { ns(stat.st_ctime, stat.st_ctime_nsec as i64) } else { 0 },
+        inode: if dir { 0 } else { stat.st_ino },
+        changed_ns: if dir { 0 } else { ns(stat.st_ctime, stat.st_ctime_nsec as i64) },
     }
 }
 

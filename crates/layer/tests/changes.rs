@@ -95,6 +95,16 @@ proptest! {
 }
 
 #[test]
+fn a_link_that_got_another_name_is_changed_under_the_old_one_too() {
+    let place = Place::new();
+    symlink("somewhere", place.root().join("old")).unwrap();
+    let index = Index::of(&place.handle()).unwrap();
+    fs::hard_link(place.root().join("old"), place.root().join("new")).unwrap();
+    let difference = index.to(&Index::of(&place.handle()).unwrap(), |old, new| old == new);
+    assert!(difference.added.contains(&b"new"[..]) && difference.modified.contains(&b"old"[..]), "{difference:?}");
+}
+
+#[test]
 fn a_tree_nobody_touched_has_no_changes() {
     let place = Place::new();
     fs::create_dir(place.root().join("d")).unwrap();

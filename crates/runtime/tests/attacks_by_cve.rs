@@ -89,9 +89,9 @@ fn cve_2019_5736_the_runtimes_binary_is_not_written_through_proc() {
         return;
     }
     let attack = "while ! test -e /go; do sleep 0.01; done; n=0
-        while test $n -lt 3000; do n=$((n+1)); for p in /proc/[0-9]*; do
+        while test $n -lt 9000; do n=$((n+1)); for p in /proc/[0-9]*; do
             test $p = /proc/1 && continue
-            if exec 3<$p/exe; then
+            if command exec 3<$p/exe; then
                 if ! cmp -s /proc/self/fd/3 /bin/busybox; then
                     echo caught; echo >/caught
                     while test -e $p/stat; do sleep 0.01; done
@@ -125,15 +125,16 @@ fn cve_2019_5736_the_runtimes_binary_is_not_written_through_proc() {
     fs::create_dir(bundle.rootfs().join("bait")).unwrap();
     assert!(Command::new("mkfifo").arg(bundle.rootfs().join("bait/config.json")).status().unwrap().success());
     let container = run(&["run", &id]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let end = Instant::now() + Duration::from_secs(10);
-    while !run(&["state", &id]).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success() {
+    let end = Instant::now() + Duration::from_secs(60);
+    // Created is not enough: only what runs can be joined.
+    while !String::from_utf8_lossy(&run(&["state", &id]).output().unwrap().stdout).contains("\"running\"") {
         assert!(Instant::now() < end, "the container does not start");
         std::thread::sleep(Duration::from_millis(5));
     }
     let bait = ["exec", &id, "/proc/self/exe", "runtime", "--root", "/state", "run", "--bundle", "/bait", "bait"];
     let mut joined = run(&bait).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     fs::write(bundle.rootfs().join("go"), "").unwrap();
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     while !bundle.rootfs().join("caught").exists() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -191,7 +192,8 @@ fn cve_2021_30465_a_mount_point_swapped_for_a_link_stays_inside() {
     bundle.add_mount(json!({ "destination": "/place/in/mounted", "source": "source", "options": ["bind"] }));
     bundle.add_mount(json!({ "destination": "/place/in/tmpfs", "type": "tmpfs" }));
     race(&bundle, "place", &outside, |outcome| {
-        assert!(outcome.code != 0 || outcome.stdout == "mounted\n", "{outcome:?}");
+        // Mounted while the link led elsewhere in the root, the program sees the empty mount point of an earlier round.
+        assert!(outcome.code != 0 || ["", "mounted\n"].contains(&outcome.stdout.as_str()), "{outcome:?}");
     });
     assert_eq!((names(&outside), names(&outside.join("in"))), (vec!["file".into(), "in".into()], vec![]));
 }

@@ -325,7 +325,7 @@ fn a_mount_of_an_earlier_entry_can_be_shown_with_ids_of_its_own() {
         }
     };
     if support::lacks("open_tree") || support::lacks("mount_setattr") {
-        return check_error("true", with(false), 125, "mount");
+        return check_error("true", with(false), 125, "ids");
     }
     check("stat -c %u:%g /x/file /y/file", with(false), "0:0\n5000:5000");
     check("stat -c %u:%g /x/file /y/file", with(true), "65534:65534\n7:7");

@@ -11,8 +11,9 @@ use crate::{Context, Error, Result};
 /// The container that `text` means and a connection to its monitor.
 pub fn connect(context: &Context, text: &str) -> Result<(Container, Client)> {
     let container = find(context, text)?;
-    let client = client(context, &container.record.id)?.ok_or_else(|| Error::NotRunning(text.to_owned()))?;
-    Ok((container, client))
+    // Its monitor may still be clearing up, and would take what we say.
+    let client = if container.state.is_final() { None } else { client(context, &container.record.id)? };
+    Ok((container, client.ok_or_else(|| Error::NotRunning(text.to_owned()))?))
 }
 
 /// A connection to the monitor of the container with this id; `None` when none lives.

@@ -142,6 +142,7 @@ impl Session {
             let name = format!("uploads/{}/{}", self.id, random_id().what(|| "draw a name".into())?);
             let segment = self.objects.segment(&name);
             self.segment = Some((name, segment));
+            self.told = 0;
         }
         Ok(self.segment.as_mut().expect("just begun"))
     }

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
 use knarr_registry::config::{Listen, Settings};
-use knarr_registry::{Registry, serve};
+use knarr_registry::{Registry, ServeError, serve};
 use knarr_spec::Digest;
 use knarr_testkit::http::{self, Request, Response};
 use knarr_testkit::wait;
@@ -92,7 +92,12 @@ fn settings(root: &Path) -> Settings {
 fn start(settings: Settings) -> (Runtime, String, Registry) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let registry = Registry::open(settings.clone()).expect("a registry");
+    // A program that another test is just starting has our files open until it is executed, and so their locks.
+    let registry = wait::until("the files are let go of", || match Registry::open(settings.clone()) {
+        Err(ServeError::InUse { .. }) => None,
+        opened => Some(opened),
+    });
+    let registry = registry.expect("a registry");
     let served = registry.clone();
     let (tell, told) = mpsc::channel();
     runtime.spawn(async move {

@@ -63,11 +63,15 @@ pub(crate) fn mount(child: &mut Child<'_>, step: &MountStep) -> Result<(), Troub
             let opened = if *opened && within.is_none() { child.next_mount()? } else { None };
             let made = match (within, opened) {
                 (Some(path), _) => {
-                    let made = mounting::tree(child.root()?.open_path(path)?.as_fd(), *recursive)?;
+                    let source = child.root()?.open_path(path)?;
                     if *mapped {
+                        // Only what is attached nowhere gets ids, and the old call makes no such mount.
+                        let made = mount::clone_tree(source.as_fd(), *recursive)?;
                         child.have_mapped(&made)?;
+                        made
+                    } else {
+                        mounting::tree(source.as_fd(), *recursive)?
                     }
-                    made
                 }
                 (None, Some(made)) => in_our_order(made, *recursive),
                 (None, None) => {
