@@ -78,7 +78,7 @@ grep -q ' /dev devtmpfs ' /proc/mounts || mount -t devtmpfs devtmpfs /dev || { e
 exec >/dev/console 2>&1 </dev/null
 mkdir -p /dev/pts /dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts /dev/pts
-for directory in /dev/shm /run /home /var/lib /root; do mount -t tmpfs -o mode=755 tmpfs $directory; done
+for directory in /dev/shm /run /home /var/lib /var/tmp /root; do mount -t tmpfs -o mode=755 tmpfs $directory; done
 # The kit stands below /tmp: keep a way to it while /tmp is covered.
 mkdir /run/host && mount --bind / /run/host
 mount -t ext4 /dev/ubda /tmp && chmod 1777 /tmp
