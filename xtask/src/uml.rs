@@ -85,7 +85,7 @@ mount -t ext4 /dev/ubda /tmp && chmod 1777 /tmp
 mkdir -p @KIT@
 for file in knarr probe e2e images; do cp -a /run/host@KIT@/$file @KIT@/; done
 umount /run/host
-chmod 1777 /dev/shm
+chmod 1777 /dev/shm /var/tmp
 mkdir -p /run/modules/lib/modules && mount --bind /usr/lib/uml/modules /run/modules/lib/modules
 for module in overlay fuse veth bridge loop; do modprobe -d /run/modules $module || echo "uml: no module $module"; done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
