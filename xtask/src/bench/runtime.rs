@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -16,10 +16,6 @@ use crate::Outcome;
 
 /// How many containers are made at once: four times as many must take four times as long.
 const AT_ONCE: [usize; 2] = [50, 200];
-
-/// The kernel takes a network namespace apart after its last process has ended, for some twenty milliseconds in which nobody else gets a new
-/// one. Without this pause each pays for the one before it, and who follows the quickest pays least.
-const SETTLE: Duration = Duration::from_millis(60);
 
 /// A runtime's command line.
 struct Runtime {
@@ -133,7 +129,6 @@ fn measure<'n>(all: &[(&'n str, &dyn Fn() -> Outcome)], rounds: usize) -> Outcom
     let mut samples: Vec<(&str, Vec<f64>)> = all.iter().map(|(name, _)| (*name, Vec::new())).collect();
     for round in 0..WARM_UP + rounds {
         for ((_, action), (_, samples)) in all.iter().zip(&mut samples) {
-            std::thread::sleep(SETTLE);
             let started = Instant::now();
             action()?;
             samples.extend((round >= WARM_UP).then(|| started.elapsed().as_secs_f64() * 1000.0));
