@@ -43,7 +43,7 @@ impl Store {
 
     fn is_held(&self, token: &str) -> Result<bool> {
         let path = self.inner.state.join("leases").join(token);
-        Ok(path.exists() && lock::try_lock_existing(&path)?.is_none())
+        Ok(path.exists() && lock::look(&path)?.is_none())
     }
 
     /// Files and directories by their place; locked ones, which are in the making, are left out.
@@ -60,7 +60,7 @@ impl Store {
             let unnamed =
                 |entry: &DirEntry| entry.file_name().to_string_lossy().contains(crate::ingest::TAKE_OVER_MARK);
             for entry in entries(&algorithm.path())?.into_iter().filter(unnamed) {
-                if lock::try_lock_existing(&entry.path())?.is_some() {
+                if lock::look(&entry.path())?.is_some() {
                     found.push(OnDisk::Rubbish(entry.path()));
                 }
             }
@@ -68,17 +68,17 @@ impl Store {
         for entry in entries(&state.join("layers"))? {
             match entry.file_name().to_string_lossy().parse() {
                 Ok(crate::snapshot::EMPTY_LAYER) => {}
-                Ok(number) if lock::try_lock_existing(&entry.path())?.is_some() => found.push(OnDisk::Layer(number)),
+                Ok(number) if lock::look(&entry.path())?.is_some() => found.push(OnDisk::Layer(number)),
                 _ => {}
             }
         }
         for entry in entries(&state.join("snapshots"))? {
-            if lock::try_lock_existing(&entry.path())?.is_some() {
+            if lock::look(&entry.path())?.is_some() {
                 found.push(OnDisk::Snapshot(entry.file_name().to_string_lossy().into_owned()));
             }
         }
         for entry in entries(&state.join("leases"))? {
-            if lock::try_lock_existing(&entry.path())?.is_some() {
+            if lock::look(&entry.path())?.is_some() {
                 found.push(OnDisk::Lease(entry.file_name().to_string_lossy().into_owned()));
             }
         }
@@ -94,8 +94,7 @@ impl Store {
             for entry in entries(&algorithm.path())? {
                 let digest = digest_of(&name.to_string_lossy(), &entry.file_name().to_string_lossy());
                 let Some(digest) = digest else { continue };
-                let Some(file) = lock::try_lock_existing(&entry.path())? else { continue };
-                let metadata = file.metadata().doing("stat", entry.path())?;
+                let Some(metadata) = lock::look(&entry.path())? else { continue };
                 found.push(PartialFact { digest, bytes: metadata.len(), modified_ns: modified_ns(&metadata) });
             }
         }

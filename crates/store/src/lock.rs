@@ -3,7 +3,7 @@
 //! Law: a lock counts only while its name still leads to the locked inode; else someone finished or removed the thing in
 //! between, and the taker starts over. A lock ends with its holder, however it dies.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -48,6 +48,17 @@ pub(crate) fn try_lock_existing(path: &Path) -> Result<Option<File>> {
     }
 }
 
+/// What `path` is while nobody holds its lock; `None` where it is gone or held.
+///
+/// The lock of the look is given back by name, not by closing: a process that another thread of ours is starting has a copy
+/// of every descriptor until it executes, and would hold the lock that long.
+pub(crate) fn look(path: &Path) -> Result<Option<Metadata>> {
+    let Some(file) = try_lock_existing(path)? else { return Ok(None) };
+    let metadata = file.metadata().doing("stat", path)?;
+    file.unlock().doing("unlock", path)?;
+    Ok(Some(metadata))
+}
+
 /// Waits until nobody holds the lock of `path`, which may go away meanwhile.
 pub(crate) fn wait(path: &Path) -> Result<()> {
     match File::open(path).and_then(|file| file.lock_shared()) {
@@ -62,5 +73,34 @@ pub(crate) fn make_locked_dir(path: &Path) -> Result<Option<File>> {
         Ok(()) => try_lock_existing(path),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
         Err(error) => Err(error).doing("create", path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Looks at the lock of one file, each after the other.
+    const LOOKS: usize = 20_000;
+
+    #[test]
+    fn a_look_leaves_no_lock_with_a_process_that_is_being_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lease");
+        File::create(&path).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    Command::new("true").status().unwrap();
+                }
+            });
+            let held = (0..LOOKS).filter(|_| look(&path).unwrap().is_none()).count();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(held, 0);
+        });
     }
 }
