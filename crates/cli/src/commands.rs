@@ -175,6 +175,29 @@ pub(crate) const SKOPEO: &[(&str, Entry)] = &[
 /// Words that only say what the next one is about.
 const NOUNS: [&str; 5] = ["container", "image", "system", "manifest", "artifact"];
 
+/// First words that the binary takes before this command line sees them, when nothing stands before them.
+const FACES: [&str; 2] = ["registry", "runtime"];
+
+/// The group of commands whose help `words` ask for: `image`, `image --help`.
+pub(crate) fn group(words: &[OsString]) -> Option<&'static str> {
+    let (noun, rest) = words.split_first()?;
+    let noun = NOUNS.into_iter().find(|known| noun == known)?;
+    match rest {
+        [] => Some(noun),
+        [word, ..] if word == "--help" || word == "-h" => Some(noun),
+        _ => None,
+    }
+}
+
+/// The verbs after `noun` and what each does; those with a line of help only.
+pub(crate) fn verbs(noun: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let named = move |entry: &'static Entry| {
+        let verb = entry.names.iter().find_map(|name| name.strip_prefix(noun)?.strip_prefix(' '))?;
+        (!entry.about.is_empty()).then_some((verb, entry.about))
+    };
+    entries().filter_map(named)
+}
+
 /// The command that `words` begin with, and what follows its name.
 pub(crate) fn find(words: &[OsString]) -> Result<(&'static Entry, &[OsString]), Failure> {
     let text = |index: usize| words.get(index).and_then(|word| word.to_str()).unwrap_or_default();
@@ -192,15 +215,16 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
 
 fn unknown(name: &str) -> Failure {
     let failure = Failure::usage(format!("unknown command: knarr {name}"));
-    if NOUNS.contains(&name) {
-        let verbs = entries().flat_map(|entry| entry.names.iter());
-        let verbs: Vec<&str> = verbs.filter_map(|known| known.strip_prefix(name)?.strip_prefix(' ')).collect();
-        return failure.hint(format!("knarr {name} takes one of: {}", verbs.join(", ")));
+    if FACES.contains(&name) {
+        return failure.hint(format!("its options stand behind it; see `knarr {name} --help`"));
     }
     let near = entries().flat_map(|entry| entry.names.iter()).min_by_key(|known| distance(known, name));
     match near.filter(|near| distance(near, name) <= 2) {
         Some(near) => failure.hint(format!("did you mean `knarr {near}`?")),
-        None => failure.hint("see `knarr --help`"),
+        None => match name.split_once(' ') {
+            Some((noun, _)) => failure.hint(format!("see `knarr {noun} --help`")),
+            None => failure.hint("see `knarr --help`"),
+        },
     }
 }
 
@@ -242,6 +266,22 @@ mod tests {
         check(&["container"], None);
         check(&["container", "fly"], None);
         check(&[""], None);
+    }
+
+    fn check_group(words: &[&str], expect: Option<&str>) {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        assert_eq!(group(&words), expect, "{words:?}");
+    }
+
+    #[test]
+    fn a_noun_alone_or_with_help_asks_for_its_verbs() {
+        check_group(&["image"], Some("image"));
+        check_group(&["image", "--help"], Some("image"));
+        check_group(&["artifact", "-h", "ls"], Some("artifact"));
+        check_group(&["image", "ls", "--help"], None);
+        check_group(&["ps", "--help"], None);
+        assert!(NOUNS.iter().all(|noun| verbs(noun).count() > 2));
+        assert!(verbs("artifact").any(|(verb, about)| verb == "push" && !about.is_empty()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `knarr --help` and `knarr --version`, without a parser.
 
-use crate::commands::GROUPS;
+use crate::commands::{GROUPS, verbs};
 use crate::failure::Failure;
 use crate::output::print;
 
@@ -11,6 +11,17 @@ pub(crate) fn print_version() -> Result<u8, Failure> {
 
 pub(crate) fn print_all() -> Result<u8, Failure> {
     print(&all())?;
+    Ok(0)
+}
+
+/// What `knarr image --help` says.
+pub(crate) fn print_group(noun: &str) -> Result<u8, Failure> {
+    let mut text = format!("Usage: knarr {noun} COMMAND\n\nCommands:\n");
+    for (verb, about) in verbs(noun) {
+        text += &format!("  {verb:<16} {about}\n");
+    }
+    text += &format!("\nSee `knarr {noun} COMMAND --help` for one command\n");
+    print(&text)?;
     Ok(0)
 }
 

@@ -54,6 +54,9 @@ fn run(args: Vec<OsString>) -> Result<u8, Failure> {
         First::Version => return help::print_version(),
         First::Command(words) => words,
     };
+    if let Some(noun) = commands::group(&words) {
+        return help::print_group(noun);
+    }
     let (entry, words) = commands::find(&words)?;
     dispatch(entry, World::new(globals), words)
 }
