@@ -9,8 +9,10 @@ use std::process::Command;
 use crate::{Outcome, shell};
 
 /// Package, the file of it that tests use, and what for.
-const PACKAGES: [(&str, &str, &str); 14] = [
+const PACKAGES: [(&str, &str, &str); 18] = [
+    ("apache2-utils", "/usr/bin/htpasswd", "a registry that asks for a password"),
     ("busybox-static", "/bin/busybox", "images with a shell"),
+    ("chromium", "/usr/bin/chromium", "a browser for the registry's page"),
     ("crun", "/usr/bin/crun", "another runtime under cgroup v2"),
     ("debootstrap", "/usr/sbin/debootstrap", "an image of several layers with a real distribution in it"),
     ("docker-registry", "/usr/bin/docker-registry", "a registry to pull from"),
@@ -18,10 +20,12 @@ const PACKAGES: [(&str, &str, &str); 14] = [
     ("kmod", "/sbin/modprobe", "modules inside user-mode Linux"),
     ("openssl", "/usr/bin/openssl", "certificates for the registry"),
     ("postgresql-15", "/usr/lib/postgresql/15/bin/postgres", "a database server for several registries over one store"),
+    ("python3-seccomp", "/usr/share/doc/python3-seccomp", "libseccomp's answers beside ours"),
     ("python3-venv", "/usr/share/doc/python3-venv", "an S3 server for the registry's blobs"),
     ("runc", "/usr/sbin/runc", "another runtime for --runtime"),
     ("runsc", "/usr/bin/runsc", "a runtime with a kernel of its own for --runtime"),
     ("uidmap", "/usr/bin/newuidmap", "rootless containers"),
+    ("umoci", "/usr/bin/umoci", "layers that another tool unpacks and packs"),
     ("user-mode-linux", "/usr/bin/linux.uml", "a kernel with cgroup v2"),
     ("xz-utils", "/usr/bin/xz", "unpacking Debian packages"),
 ];
