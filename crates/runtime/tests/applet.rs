@@ -423,6 +423,32 @@ fn a_container_goes_on_from_its_checkpoint() {
 }
 
 #[test]
+fn binds_behind_a_link_and_below_another_bind_come_back() {
+    if !root_or_skip() || !criu_works() {
+        return;
+    }
+    let Some(mut runtime) = Runtime::new("while true; do sleep 0.05; done") else { return };
+    let (id, rootfs) = (runtime.id.clone(), runtime.bundle.rootfs());
+    fs::create_dir_all(rootfs.join("real/conf")).unwrap();
+    std::os::unix::fs::symlink("/real/conf", rootfs.join("conf")).unwrap();
+    for (source, destination) in [("linked", "/conf"), ("above", "/test"), ("below", "/test/for/nested")] {
+        fs::create_dir(runtime.bundle.path().join(source)).unwrap();
+        fs::write(runtime.bundle.path().join(source).join("name"), source).unwrap();
+        runtime.bundle.add_mount(json!({ "source": source, "destination": destination, "options": ["bind"] }));
+    }
+    let quiet = |words: &[&str]| runtime.command(words).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    assert!(quiet(&["run", "--detach", &id]).success());
+    runtime.good(&["checkpoint", "--image-path", "images", &id]);
+    fs::remove_dir_all(runtime.bundle.path().join("above/for")).unwrap();
+    let restored = quiet(&["--log", "log", "restore", "--detach", "--image-path", "images", &id]);
+    assert!(restored.success(), "{:?}", fs::read_to_string(runtime.bundle.path().join("log")));
+    let names = runtime.good(&["exec", &id, "cat", "/real/conf/name", "/test/name", "/test/for/nested/name"]);
+    assert_eq!(names, "linkedabovebelow");
+    let left = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!left.contains(rootfs.to_str().unwrap()), "{left}");
+}
+
+#[test]
 fn what_cannot_be_checkpointed_is_told() {
     let Some(runtime) = Runtime::new("sleep 60") else { return };
     let id = runtime.id.as_str();

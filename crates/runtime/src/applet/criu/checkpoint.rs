@@ -1,9 +1,17 @@
 //! `checkpoint`: the container as images, and then gone, unless it is to go on.
 
-use std::{fs, io::Write, net::SocketAddr, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs,
+    io::Write,
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
 
 use knarr_cgroup::Cgroup;
 use knarr_spec::runtime::{LinuxNamespaceType, Spec};
+use knarr_sys::{InRoot, Root};
 
 use super::super::{
     commands::{Context, Done},
@@ -115,6 +123,7 @@ pub(crate) fn namespace_path(spec: &Spec, kind: LinuxNamespaceType) -> Option<st
 /// What was bound from outside is not dumped, only named.
 fn external(options: &mut Message, container: &Container, spec: &Spec) -> Result<(), Failure> {
     for (destination, _) in binds(spec) {
+        let destination = mounted_at(&container.record.rootfs, destination);
         options::external_mount(options, &destination, &destination);
     }
     let linux = spec.linux().as_ref();
@@ -165,6 +174,18 @@ pub(crate) fn binds(spec: &Spec) -> Vec<(String, String)> {
             (text(&destination), mount.source().as_deref().map(text).unwrap_or_default())
         })
         .collect()
+}
+
+/// Where a mount stands whose place is, or leads through, a symbolic link of the root directory. criu knows mounts by that.
+pub(crate) fn mounted_at(rootfs: &Path, destination: String) -> String {
+    let resolved = || {
+        let root = Root::open(rootfs).ok()?;
+        let file = root.open_path(&InRoot::parse(&destination).ok()?).ok()?;
+        let link = |fd: &dyn AsRawFd| fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok();
+        let inside = link(&file)?.strip_prefix(link(&root.as_fd())?).ok()?.to_string_lossy().into_owned();
+        Some(format!("/{inside}"))
+    };
+    resolved().unwrap_or(destination)
 }
 
 /// `["/dev/null", "pipe:[17]", …]`

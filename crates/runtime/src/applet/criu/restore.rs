@@ -27,7 +27,7 @@ use super::super::{
     failure::{At, Failure},
     log, time,
 };
-use super::checkpoint::{DESCRIPTORS, EXTERNAL_NAMESPACES, binds, cgroup_mounts, namespace_path};
+use super::checkpoint::{DESCRIPTORS, EXTERNAL_NAMESPACES, binds, cgroup_mounts, mounted_at, namespace_path};
 use super::options::{self, Places, field};
 use super::protobuf::Message;
 use super::service::{self, Notice, Request, Service};
@@ -106,7 +106,8 @@ impl Restored {
         let config = self.container.directory.join("config.json");
         fs::write(&config, bytes).at("write", &config)?;
         let root = self.mount_root()?;
-        make_mount_points(&self.container.record.rootfs, &self.spec)?;
+        let record = &self.container.record;
+        make_mount_points(&record.rootfs, &record.options.bundle, &self.spec)?;
         let mut options = options::common(context, places, LOG)?;
         options.flag(field::EVASIVE_DEVICES, true).flag(field::RST_SIBLING, true);
         options.text(field::ROOT, &root.to_string_lossy());
@@ -136,7 +137,6 @@ impl Restored {
         let at = self.container.directory.join("criu-root");
         fs::create_dir(&at).at("make", &at)?;
         let at = fs::canonicalize(&at).at("find", &at)?;
-        let c_string = |path: &Path| CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
         let rootfs = c_string(&self.container.record.rootfs);
         let mounted = mount::mount(Some(&rootfs), &c_string(&at), None, MS_BIND | MS_REC, None);
         mounted.map_err(|errno| knarr_sys::Error::new(format!("mount({:?}, MS_BIND)", at), errno))?;
@@ -169,6 +169,7 @@ impl Restored {
     fn mounts(&self, options: &mut Message) {
         for (destination, source) in binds(&self.spec) {
             let source = self.container.record.options.bundle.join(source);
+            let destination = mounted_at(&self.container.record.rootfs, destination);
             options::external_mount(options, &destination, &source.to_string_lossy());
         }
         let linux = self.spec.linux().as_ref();
@@ -255,6 +256,10 @@ impl Restored {
     }
 }
 
+fn c_string(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default()
+}
+
 fn inherit(options: &mut Message, key: &str, fd: i32) {
     options.message(field::INHERIT_FD, Message::default().text(1, key).number(2, fd.unsigned_abs().into()));
 }
@@ -271,8 +276,9 @@ fn standard_descriptors(options: &mut Message, places: &Places) -> Result<(), Fa
     Ok(())
 }
 
-/// criu makes no mount points; those on a tmpfs come with its content.
-fn make_mount_points(rootfs: &Path, spec: &Spec) -> Result<(), Failure> {
+/// criu makes no mount points; those on a tmpfs come with its content. One below a bind mount is made in what is bound: until
+/// all are made, binds stand on the root directory as this process alone sees it.
+fn make_mount_points(rootfs: &Path, bundle: &Path, spec: &Spec) -> Result<(), Failure> {
     let tmpfs: Vec<PathBuf> = spec
         .mounts()
         .iter()
@@ -281,25 +287,48 @@ fn make_mount_points(rootfs: &Path, spec: &Spec) -> Result<(), Failure> {
         .map(|mount| Path::new("/").join(mount.destination()))
         .collect();
     let root = Root::open(rootfs)?;
+    let binds = binds(spec);
+    let mut bound = Vec::new();
     for mount in spec.mounts().iter().flatten() {
         let destination = Path::new("/").join(mount.destination());
         if tmpfs.iter().any(|above| destination != *above && destination.starts_with(above)) {
             continue;
         }
         let Ok(inside) = InRoot::parse(destination.as_os_str()) else { continue };
-        let source = mount.source().as_deref().unwrap_or(Path::new(""));
-        let is_file = binds(spec).iter().any(|(to, _)| Path::new(to) == destination) && source.is_file();
-        if root.open_path(&inside).is_ok() {
-            continue;
+        let is_bind = binds.iter().any(|(to, _)| Path::new(to) == destination);
+        let source = bundle.join(mount.source().as_deref().unwrap_or(Path::new("")));
+        if root.open_path(&inside).is_err() {
+            make_mount_point(&root, &inside, is_bind && source.is_file())?;
         }
-        if !is_file {
-            root.make_dirs(&inside, Mode::from_raw_mode(0o755))?;
-        } else if let Some((parent, name)) = inside.split_last() {
-            let parent = root.make_dirs(&parent, Mode::from_raw_mode(0o755))?;
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let made = knarr_sys::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644));
-            made.map_err(|errno| knarr_sys::Error::new(format!("openat({inside}, O_CREAT)"), errno))?;
+        if is_bind {
+            bind_on(&root, &inside, &source)?;
+            bound.push(inside);
         }
     }
+    for inside in bound.iter().rev() {
+        let place = root.open_path(inside)?;
+        let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+        let gone = mount::unmount(path.as_str(), mount::UnmountFlags::DETACH);
+        gone.map_err(|errno| knarr_sys::Error::new(format!("umount2({inside:?}, MNT_DETACH)"), errno))?;
+    }
     Ok(())
+}
+
+fn make_mount_point(root: &Root, inside: &InRoot, is_file: bool) -> Result<(), Failure> {
+    let Some((parent, name)) = inside.split_last().filter(|_| is_file) else {
+        root.make_dirs(inside, Mode::from_raw_mode(0o755))?;
+        return Ok(());
+    };
+    let parent = root.make_dirs(&parent, Mode::from_raw_mode(0o755))?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = knarr_sys::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644));
+    made.map(drop).map_err(|errno| knarr_sys::Error::new(format!("openat({inside}, O_CREAT)"), errno).into())
+}
+
+/// Binds `source` where restoring will.
+fn bind_on(root: &Root, inside: &InRoot, source: &Path) -> Result<(), Failure> {
+    let place = root.open_path(inside)?;
+    let target = c_string(Path::new(&format!("/proc/self/fd/{}", place.as_raw_fd())));
+    let mounted = mount::mount(Some(&c_string(source)), &target, None, MS_BIND | MS_REC, None);
+    mounted.map_err(|errno| knarr_sys::Error::new(format!("mount({source:?}, {inside:?}, MS_BIND)"), errno).into())
 }
