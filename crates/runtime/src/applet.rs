@@ -129,7 +129,9 @@ fn print_error(text: &str) {
 
 /// Tells the log and, unless that is the same place, standard error.
 fn fail(globals: &Globals, failure: &Failure, program: &str, command: &str) -> ExitCode {
-    log::error(globals, &failure.text_of(program, command), program == "runc");
+    // What execve(2) answered runc's child tells itself, without a frame: nobody listens to it any more.
+    let bare = matches!(failure, Failure::Runtime(crate::Error::Execute { .. }));
+    log::error(globals, &failure.text_of(program, command), program == "runc" && !bare);
     ExitCode::from(failure.exit_code())
 }
 

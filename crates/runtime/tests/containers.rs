@@ -426,6 +426,31 @@ fn a_network_namespace_is_joined_by_path() {
 }
 
 #[test]
+fn a_namespace_is_joined_that_the_joined_user_namespace_does_not_own() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut words = std::process::Command::new("unshare");
+    let mut holder = words.args(["-U", "sh", "-c", "echo; exec sleep 60"]).stdout(std::process::Stdio::piped()).spawn();
+    let holder = holder.as_mut().expect("unshare");
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(holder.stdout.take().unwrap()), &mut line).unwrap();
+    for map in ["uid_map", "gid_map"] {
+        std::fs::write(format!("/proc/{}/{map}", holder.id()), "0 0 65536").unwrap();
+    }
+    let link = |pid: u32, kind| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().display().to_string();
+    let (user, network) = (link(holder.id(), "user"), link(std::process::id(), "net"));
+    let change = |b: &mut support::Bundle| {
+        b.drop_namespace("network");
+        b.add_namespace(json!({ "type": "network", "path": format!("/proc/{}/ns/net", std::process::id()) }));
+        b.add_namespace(json!({ "type": "user", "path": format!("/proc/{}/ns/user", holder.id()) }));
+        b.config["mounts"].as_array_mut().unwrap().retain(|m| m["type"] != "sysfs");
+    };
+    check("readlink /proc/self/ns/user; readlink /proc/self/ns/net", change, &format!("{user}\n{network}"));
+    holder.kill().and_then(|()| holder.wait()).unwrap();
+}
+
+#[test]
 fn a_nested_user_namespace_is_enough() {
     let Some(bundle) = sh("id -u; test -c /dev/null && echo null; cat /proc/self/uid_map | wc -l") else { return };
     let outcome = bundle.run_by(&["unshare", "-Urm"]);

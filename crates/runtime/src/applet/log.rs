@@ -96,15 +96,15 @@ fn connect(path: &'static str) -> Result<UnixDatagram, Failure> {
     open().map_err(|source| Failure::File { what: "open the log", path: path.into(), source })
 }
 
-/// One line of level `error` in the log, and on standard error: there in runc's frame for those who called us by its name and look for
+/// One line of level `error` in the log, and on standard error: there `in_frame` for those who called us runc and look for
 /// `level=error`, otherwise without a date, because engines show it to people.
-pub(crate) fn error(globals: &Globals, text: &str, called_runc: bool) {
+pub(crate) fn error(globals: &Globals, text: &str, in_frame: bool) {
     if globals.log.is_some() {
         line(globals, Level::Error, text);
     }
     let told = match globals.log {
         None if globals.log_json => json(Level::Error, text),
-        None if called_runc => plain(Level::Error, text),
+        None if in_frame => plain(Level::Error, text),
         _ => format!("{text}\n"),
     };
     super::print_error(&told);

@@ -36,6 +36,8 @@ pub(crate) struct Child<'p> {
     pub kept: tree::Kept,
     /// Which candidate is the program.
     pub program: usize,
+    /// The flags of namespaces joined ahead.
+    pub joined: u64,
 }
 
 /// Does the steps from `first` on; returns an exit code when one failed.
@@ -73,6 +75,7 @@ impl<'p> Child<'p> {
             directory: tree::LastDirectory::default(),
             kept: tree::Kept::default(),
             program: 0,
+            joined: 0,
         }
     }
 
@@ -84,6 +87,13 @@ impl<'p> Child<'p> {
         match step {
             Step::DieWithParent => prctl::set_parent_death_signal(SIGKILL)?,
             Step::NewSession => credentials::set_session()?,
+            Step::JoinWhatCanBe(kinds) => {
+                for kind in kinds {
+                    // What cannot be yet is joined by its own step, which tells why when it still cannot.
+                    self.joined |= self.join(*kind).map_or(0, |()| kind.flag());
+                }
+            }
+            Step::JoinNamespace(kind) if self.joined & kind.flag() != 0 => {}
             Step::JoinNamespace(kind) => self.join(*kind)?,
             Step::NewNamespaces(kinds) => unshare(kinds.iter().fold(0, |flags, kind| flags | kind.flag()))?,
             Step::CloneIntoPidNamespace { new } => return self.clone_again(index, *new),

@@ -43,6 +43,12 @@ pub(super) fn begin(build: &mut Build<'_>, linux: &Linux) {
         |n: &Namespace| *n == Namespace::Pid || build.new_user_namespace() && *n != Namespace::Mount;
     build.around = build.joined.iter().copied().filter(|n| entered_by_parent(n) && !(joins_user)).collect();
     let by_child: Vec<_> = build.joined.iter().copied().filter(|n| !build.around.contains(n)).collect();
+    if joins_user {
+        // Mounts are joined later, when all that is to be taken along was opened.
+        let others = |n: &Namespace| !matches!(n, Namespace::User | Namespace::Mount);
+        let others: Vec<_> = by_child.iter().copied().filter(others).collect();
+        build.child.extend((!others.is_empty()).then_some(Step::JoinWhatCanBe(others)));
+    }
     build.child.extend(by_child.into_iter().filter(|n| *n != Namespace::Mount).map(Step::JoinNamespace));
     if joins_user {
         let made_here = |n: &Namespace| !later.contains(n) && *n != Namespace::Pid;

@@ -434,7 +434,9 @@ pub enum Step {
     DieWithParent,
     /// Be the leader of a new session.
     NewSession,
-    /// Join a namespace the parent opened.
+    /// Join those that whoever we are now may: once in a user namespace that does not own them, nobody could.
+    JoinWhatCanBe(Vec<Namespace>),
+    /// Join a namespace the parent opened, unless that was done before.
     JoinNamespace(Namespace),
     /// Leave these for new ones (where clone3 could not make them).
     NewNamespaces(Vec<Namespace>),

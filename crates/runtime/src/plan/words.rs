@@ -224,6 +224,7 @@ impl Display for Step {
         match self {
             Step::DieWithParent => write!(f, "die with the parent"),
             Step::NewSession => write!(f, "begin a session"),
+            Step::JoinWhatCanBe(kinds) => write!(f, "join of the namespaces {} what can be", Names(kinds)),
             Step::JoinNamespace(kind) => write!(f, "join the {} namespace", kind.name()),
             Step::NewNamespaces(kinds) => write!(f, "new namespaces {}", Names(kinds)),
             Step::CloneIntoPidNamespace { new } => {
