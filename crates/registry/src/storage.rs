@@ -36,7 +36,7 @@ pub struct Storage {
     /// Whether other instances may change the content at any time, so that nothing of it may be remembered.
     pub shared: bool,
     /// Locked while this process uses the root.
-    _lock: Option<File>,
+    _lock: Option<RootLock>,
 }
 
 impl Storage {
@@ -47,7 +47,7 @@ impl Storage {
     }
 
     /// As [`open`](Storage::open), for who has locked the root.
-    pub fn open_locked(settings: &Settings, how: Use, lock: Option<File>) -> Result<Storage, ServeError> {
+    pub fn open_locked(settings: &Settings, how: Use, lock: Option<RootLock>) -> Result<Storage, ServeError> {
         let root = &settings.storage.root;
         let failed = |error: StorageError| ServeError::Root { root: root.clone(), source: error.into() };
         std::fs::create_dir_all(root)
@@ -70,14 +70,28 @@ impl Storage {
 /// The database of a root.
 pub const DATABASE: &str = "registry.db";
 
+/// The root is ours until this is dropped.
+///
+/// Given back by name, not by closing: a process that another thread of ours is starting has a copy of every descriptor until
+/// it executes, and would hold the lock that long.
+#[derive(Debug)]
+pub struct RootLock(File);
+
+impl Drop for RootLock {
+    fn drop(&mut self) {
+        // Where this fails, closing does it.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Makes sure that no other process uses the root.
-pub fn lock(root: &Path) -> Result<File, ServeError> {
+pub fn lock(root: &Path) -> Result<RootLock, ServeError> {
     let failed = |source: std::io::Error| ServeError::Root { root: root.to_owned(), source: source.into() };
     std::fs::create_dir_all(root).map_err(failed)?;
     let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).to_owned();
     let file = options.open(root.join("lock")).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(RootLock(file)),
         Err(TryLockError::WouldBlock) => Err(ServeError::InUse { what: root.display().to_string() }),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }

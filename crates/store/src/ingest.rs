@@ -20,6 +20,7 @@ use crate::blob::Blob;
 use crate::database::Fault;
 use crate::error::{Error, IoContext, Result};
 use crate::hash::Hasher;
+use crate::lock::Locked;
 use crate::partial::link;
 use crate::store::{Store, now_ns};
 use crate::{lease, lock};
@@ -39,7 +40,7 @@ pub struct Ingest {
     digest: Digest,
     size: Option<u64>,
     path: PathBuf,
-    file: File,
+    file: Locked,
     hasher: Box<Hasher>,
     offset: u64,
     saved: u64,
@@ -49,7 +50,13 @@ pub struct Ingest {
 
 impl Ingest {
     /// Of the open, locked `file`, as if it were empty.
-    pub(crate) fn begin(store: Store, digest: Digest, size: Option<u64>, path: PathBuf, file: File) -> Result<Ingest> {
+    pub(crate) fn begin(
+        store: Store,
+        digest: Digest,
+        size: Option<u64>,
+        path: PathBuf,
+        file: Locked,
+    ) -> Result<Ingest> {
         let hasher = Box::new(Hasher::for_digest(&digest)?);
         Ok(Ingest { store, digest, size, path, file, hasher, offset: 0, saved: 0, trusted: false })
     }
@@ -86,7 +93,7 @@ impl Ingest {
         let fresh = self.path.with_extension(format!("{TAKE_OVER_MARK}{}", crate::store::token()?));
         // Locked before it has a name: who finds the name finds it held.
         let Some(file) = lock::lock_unnamed(file, &self.path)? else { return Ok(false) };
-        if knarr_sys::fs::name_file(&file, &fresh).is_err() {
+        if knarr_sys::fs::name_file(&*file, &fresh).is_err() {
             return Ok(false);
         }
         let _ = std::fs::remove_file(self.state_path());

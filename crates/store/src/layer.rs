@@ -16,6 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::database::{Durability, Fault};
 use crate::error::{Error, IoContext, Result};
+use crate::lock::Locked;
 use crate::records::LayerRecord;
 use crate::store::{Store, now_ns};
 use crate::{lease, lock};
@@ -27,7 +28,7 @@ pub struct LayerBuild {
     dir: PathBuf,
     root: Root,
     keep: bool,
-    lock: File,
+    lock: Locked,
 }
 
 impl Store {
@@ -118,7 +119,7 @@ impl LayerBuild {
     ) -> Result<T> {
         let token = self.store.lease()?;
         if boot.is_none() {
-            knarr_sys::syncfs::syncfs(&self.lock).map_err(|source| Error::Sys { action: "sync layer", source })?;
+            knarr_sys::syncfs::syncfs(&*self.lock).map_err(|source| Error::Sys { action: "sync layer", source })?;
         }
         let (number, stored) = self.store.database().write("add layer", Durability::Normal, |c| {
             let (number, stored) = record(c)?;

@@ -3,7 +3,7 @@
 //! Law: the lease's file is locked before its row exists, so a row whose file is free belongs to a dead process. A store
 //! takes one lease, at the first unfinished thing it touches, and gives it back when it is dropped.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 
@@ -11,12 +11,13 @@ use rusqlite::Connection;
 
 use crate::database::{Durability, Fault};
 use crate::error::{IoContext, Result};
+use crate::lock::Locked;
 use crate::store::{Inner, Store, now_ns, token};
 
 pub(crate) struct Lease {
     token: String,
     path: PathBuf,
-    _lock: File,
+    _lock: Locked,
 }
 
 impl Store {

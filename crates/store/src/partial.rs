@@ -16,6 +16,7 @@ use crate::database::Durability;
 use crate::error::{IoContext, Result};
 use crate::hash::Hasher;
 use crate::ingest::Ingest;
+use crate::lock::Locked;
 use crate::store::Store;
 use crate::{lease, lock};
 
@@ -38,7 +39,7 @@ pub struct IngestBusy {
 impl IngestBusy {
     /// Blocks until the writer finished, gave up or died. Then call [`Store::ingest`] again.
     pub fn wait(self) -> Result<()> {
-        self.file.lock_shared().doing("lock", &self.path)
+        lock::wait_for(self.file, &self.path)
     }
 }
 
@@ -106,7 +107,7 @@ impl Store {
 
     /// A finished file without a row, left by a death between its link and the commit, becomes the partial blob again; its
     /// bytes are verified like any.
-    fn adopt(&self, digest: &Digest, partial: &Path) -> Result<Option<File>> {
+    fn adopt(&self, digest: &Digest, partial: &Path) -> Result<Option<Locked>> {
         let path = self.blob_path(digest);
         let file = match OpenOptions::new().read(true).write(true).open(&path) {
             Ok(file) => file,
