@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use knarr_testkit::server::{Gate, Hold, Server};
-use knarr_testkit::{Compression, ImageMaker, Lab, LayerTar, process};
+use knarr_testkit::{Compression, ImageMaker, Lab, LayerTar, process, wait};
 use serde_json::json;
 
 cases!["storm":
@@ -124,7 +124,10 @@ fn verbs_killed_at_random_moments_lose_nothing_and_leave_nothing(lab: &Lab) {
     }
     println!("    {killed} kills");
     lab.knarr(["rm", "-f", "boat"]).ok();
+    // A container outlives its killed command line, and what it leaves goes after its end.
+    wait::until("the last container ends", || lab.knarr(["ps", "-q"]).ok().text().is_empty().then_some(()));
     lab.knarr(["system", "prune", "-a", "-f", "--volumes"]).ok();
+    wait::until("the last container is gone", || is_empty(&lab.path("state/containers")).then_some(()));
     nothing_left(&lab.path("state"));
 }
 
@@ -138,6 +141,10 @@ fn check(lab: &Lab, expected: &mut BTreeMap<String, Option<bool>>) {
     }
     lab.knarr(["system", "check", "--contents"]).ok().shows("no damage found");
     lab.knarr(["run", "--rm", "probe", "probe", "true"]).ok();
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none())
 }
 
 /// After the last image: not a blob, layer, snapshot, lease or piece of rubbish.
