@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -14,6 +15,12 @@ use crate::{Outcome, shell};
 
 /// Longest wall time for a boot and all tests, in seconds; the kernel is killed after it.
 const BOOT_SECONDS_MAX: u32 = 2700;
+
+/// Longest wall time for a boot that does nothing, in seconds: it takes about one.
+const PROBE_SECONDS_MAX: u32 = 90;
+
+/// What the kernel's process 1 says once it runs.
+const BOOTED: &str = "uml: booted";
 
 /// Memory of the virtual machine.
 const MEMORY: &str = "2G";
@@ -32,19 +39,18 @@ pub fn run(kit: &Kit, filter: &[&str]) -> Outcome<(Tally, String)> {
         let why = "not root, so the kernel inside would not be either";
         return Ok((Tally::missing("uml: all", why), String::new()));
     }
+    if let Some(why) = fails_to_boot(kit)? {
+        return Ok((Tally::missing("uml: all", &why), String::new()));
+    }
     let (uid, gid) = end_to_end::make_user()?;
     let init = kit.directory.join("uml-init");
-    fs::write(&init, script(kit, uid, gid, filter))?;
-    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+    write_init(&init, &script(kit, uid, gid, filter))?;
     let disk = kit.directory.join("uml-disk");
     shell::run(Command::new("truncate").args(["--size", DISK]).arg(&disk))?;
     shell::run(Command::new("/sbin/mkfs.ext4").args(["-q", "-E", "lazy_itable_init=1"]).arg(&disk))?;
-    let mut command = Command::new("timeout");
-    command.arg("--kill-after=10").arg(BOOT_SECONDS_MAX.to_string()).arg("/usr/bin/linux.uml");
-    command.args([&format!("mem={MEMORY}"), "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null"]);
-    command.arg("con0=null,fd:1").arg(format!("uml_dir={}", kit.directory.display())).arg("umid=uml");
-    command.arg(format!("ubd0={}", disk.display()));
-    command.arg(format!("init={}", init.display())).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut command = kernel(kit, &init, BOOT_SECONDS_MAX);
+    command.arg(format!("mem={MEMORY}")).arg(format!("ubd0={}", disk.display()));
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
     let child = command.spawn()?;
     let mut said = String::new();
     let listen = |line: &str| {
@@ -54,6 +60,39 @@ pub fn run(kit: &Kit, filter: &[&str]) -> Outcome<(Tally, String)> {
     };
     let tally = end_to_end::tally(child, 2, Duration::from_secs(BOOT_SECONDS_MAX.into()), listen)?;
     Ok((tally.under("uml"), said))
+}
+
+/// Why a kernel does not run as a process here: sandboxes may deny it ptrace, or memory to execute from. A boot that does
+/// nothing tells, and what the kernel said last is the reason.
+fn fails_to_boot(kit: &Kit) -> Outcome<Option<String>> {
+    let init = kit.directory.join("uml-probe");
+    write_init(&init, &PROBE.replace("@BOOTED@", BOOTED))?;
+    let output = kernel(kit, &init, PROBE_SECONDS_MAX).arg("mem=64M").output()?;
+    Ok(why_not_booted(&[output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned())))
+}
+
+/// The reason in what a kernel said on standard output and error, if its process 1 did not run.
+fn why_not_booted(said: &[String; 2]) -> Option<String> {
+    let lines = || said.iter().flat_map(|said| said.lines()).map(str::trim).filter(|line| !line.is_empty());
+    match lines().any(|line| line.contains(BOOTED)) {
+        true => None,
+        false => Some(format!("user-mode Linux does not boot here: {}", lines().last().unwrap_or("it said nothing"))),
+    }
+}
+
+/// The kernel with the host's tree as its root, read-only, and its console on standard output, ended after `seconds`.
+fn kernel(kit: &Kit, init: &Path, seconds: u32) -> Command {
+    let mut command = Command::new("timeout");
+    command.arg("--kill-after=10").arg(seconds.to_string()).arg("/usr/bin/linux.uml");
+    command.args(["rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null", "con0=null,fd:1", "umid=uml"]);
+    command.arg(format!("uml_dir={}", kit.directory.display())).arg(format!("init={}", init.display()));
+    command.stdin(Stdio::null());
+    command
+}
+
+fn write_init(path: &Path, script: &str) -> Outcome {
+    fs::write(path, script)?;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
 }
 
 /// Lines of the test program, between those of the kernel.
@@ -69,6 +108,15 @@ fn script(kit: &Kit, uid: u32, gid: u32, filter: &[&str]) -> String {
         .replace("@GID@", &gid.to_string())
         .replace("@FILTER@", &quoted)
 }
+
+const PROBE: &str = r"#!/bin/sh
+# Process 1 of a boot that only tells whether there is one.
+exec >/dev/console
+echo @BOOTED@
+mount -t proc proc /proc
+echo o >/proc/sysrq-trigger
+sleep 60
+";
 
 const INIT: &str = r#"#!/bin/sh
 # Process 1 of the virtual machine of `cargo xtask test`. The root file system is the host's, read-only.
@@ -116,3 +164,17 @@ sync
 echo o >/proc/sysrq-trigger
 sleep 60
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_did_not_boot_gives_its_last_words_as_the_reason() {
+        let said = |out: &str, err: &str| why_not_booted(&[out.to_string(), err.to_string()]);
+        assert_eq!(said("\numl: booted\r\nreboot: System halted\n", ""), None);
+        let why = said("Checking that ptrace can change system call numbers...", "ptrace: Operation not permitted\n");
+        assert_eq!(why.as_deref(), Some("user-mode Linux does not boot here: ptrace: Operation not permitted"));
+        assert!(said("", "").is_some_and(|why| why.ends_with("it said nothing")));
+    }
+}
