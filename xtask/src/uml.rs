@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ pub fn run(kit: &Kit, filter: &[&str]) -> Outcome<(Tally, String)> {
         let why = "not root, so the kernel inside would not be either";
         return Ok((Tally::missing("uml: all", why), String::new()));
     }
+    compile_ptrace(kit)?;
     if let Some(why) = fails_to_boot(kit)? {
         return Ok((Tally::missing("uml: all", &why), String::new()));
     }
@@ -62,6 +63,18 @@ pub fn run(kit: &Kit, filter: &[&str]) -> Outcome<(Tally, String)> {
     Ok((tally.under("uml"), said))
 }
 
+/// Compiles what lets the kernel run on processors whose registers are more than it knows (`uml/ptrace.c`).
+fn compile_ptrace(kit: &Kit) -> Outcome {
+    let source = kit.directory.join("ptrace.c");
+    fs::write(&source, include_str!("uml/ptrace.c"))?;
+    shell::run(Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(ptrace(kit)).arg(source))
+}
+
+/// Where [`compile_ptrace`] puts it.
+fn ptrace(kit: &Kit) -> PathBuf {
+    kit.directory.join("ptrace.so")
+}
+
 /// Why a kernel does not run as a process here: sandboxes may deny it ptrace, or memory to execute from. A boot that does
 /// nothing tells, and what the kernel said last is the reason.
 fn fails_to_boot(kit: &Kit) -> Outcome<Option<String>> {
@@ -76,7 +89,9 @@ fn why_not_booted(said: &[String; 2]) -> Option<String> {
     let lines = || said.iter().flat_map(|said| said.lines()).map(str::trim).filter(|line| !line.is_empty());
     match lines().any(|line| line.contains(BOOTED)) {
         true => None,
-        false => Some(format!("user-mode Linux does not boot here: {}", lines().last().unwrap_or("it said nothing"))),
+        false => {
+            Some(format!("user-mode Linux does not boot here: {}", lines().next_back().unwrap_or("it said nothing")))
+        }
     }
 }
 
@@ -86,7 +101,7 @@ fn kernel(kit: &Kit, init: &Path, seconds: u32) -> Command {
     command.arg("--kill-after=10").arg(seconds.to_string()).arg("/usr/bin/linux.uml");
     command.args(["rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null", "con0=null,fd:1", "umid=uml"]);
     command.arg(format!("uml_dir={}", kit.directory.display())).arg(format!("init={}", init.display()));
-    command.stdin(Stdio::null());
+    command.env("LD_PRELOAD", ptrace(kit)).stdin(Stdio::null());
     command
 }
 
