@@ -1,7 +1,6 @@
 //! Which hierarchies this machine has, which controllers each carries, and where this process stands in them.
 
 use std::{
-    collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
@@ -74,13 +73,11 @@ impl Layout {
         let mounts: Vec<Mount> = mountinfo.split(|b| *b == b'\n').filter_map(Mount::parse).collect();
         let members: Vec<Member> = membership.split(|b| *b == b'\n').filter_map(Member::parse).collect();
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
-        // Of several mounts with one id the first counts.
-        let parents: HashMap<u64, u64> = mounts.iter().rev().map(|mount| (mount.id, mount.parent)).collect();
         for mount in mounts.iter().filter(|mount| mount.is_cgroup()) {
             let Some(member) = members.iter().find(|member| mount.carries(member)) else { continue };
             let known = |h: &Hierarchy| h.controllers == member.controllers;
             // The second question takes as long as the table: a machine of many containers has many mounts of each hierarchy.
-            if hierarchies.iter().any(known) || hidden(mount, &mounts, &parents) {
+            if hierarchies.iter().any(known) || hidden(mount, &mounts) {
                 continue;
             }
             let own = below(&unescape(mount.root), &member.path);
@@ -169,29 +166,33 @@ impl<'t> Mount<'t> {
 }
 
 /// Whether another mount lies over this one: on its own root, or on a directory above that it does not itself stand on.
-fn hidden(mount: &Mount<'_>, mounts: &[Mount<'_>], parents: &HashMap<u64, u64>) -> bool {
-    // Escapes stand for single characters that are no slash, so paths compare as they are written.
-    let own = Path::new(OsStr::from_bytes(mount.mount_point));
-    let above = ancestors(mount, parents);
+fn hidden(mount: &Mount<'_>, mounts: &[Mount<'_>]) -> bool {
+    let above = ancestors(mount, mounts);
     mounts.iter().any(|other| {
         let stacked = other.parent == mount.id && other.mount_point == mount.mount_point;
-        let over_an_ancestor = above.contains(&other.parent)
-            && !above.contains(&other.id)
-            && other.id != mount.id
-            && mount.mount_point != other.mount_point
-            && own.starts_with(Path::new(OsStr::from_bytes(other.mount_point)));
+        let over_an_ancestor = is_above(other.mount_point, mount.mount_point)
+            && above.contains(&other.parent)
+            && !above.contains(&other.id);
         other.id != mount.id && (stacked || over_an_ancestor)
     })
 }
 
-/// The ids of the mounts that `mount` stands on. Each is taken once: a table that lies cannot make a loop.
-fn ancestors(mount: &Mount<'_>, parents: &HashMap<u64, u64>) -> HashSet<u64> {
-    let mut ids = HashSet::new();
+/// Whether `path` stands below `directory`. Escapes stand for single characters that are no slash, so paths compare as they are
+/// written, and a mount table has no `.`, no `..` and no slash twice.
+fn is_above(directory: &[u8], path: &[u8]) -> bool {
+    directory == b"/" && path != b"/" || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+/// The ids of the mounts that `mount` stands on. Each is taken once: a table that lies cannot make a loop. Of several mounts with one id
+/// the first counts.
+fn ancestors(mount: &Mount<'_>, mounts: &[Mount<'_>]) -> Vec<u64> {
+    let mut ids = Vec::new();
     let mut id = mount.parent;
-    while let Some(parent) = parents.get(&id)
-        && ids.insert(id)
+    while let Some(parent) = mounts.iter().find(|other| other.id == id)
+        && !ids.contains(&id)
     {
-        id = *parent;
+        ids.push(id);
+        id = parent.parent;
     }
     ids
 }

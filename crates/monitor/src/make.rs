@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use knarr_cgroup::{Cgroup, Directory};
-use knarr_runtime::{CreateOptions, Created, ExecTarget, Host, RootSource, Stdio};
+use knarr_runtime::{CreateOptions, Created, ExecTarget, Host, NewNetwork, RootSource, Stdio};
 use knarr_spec::runtime::{LinuxMemoryPolicy, LinuxPersonality, LinuxSeccomp, Spec};
 use serde::Deserialize;
 
@@ -78,9 +78,10 @@ impl Maker {
 
 fn create(options: &CreateOptions, stdio: Stdio) -> Result<Made, Error> {
     let spec: Spec = load(&options.bundle.join("config.json"))?;
+    let network = NewNetwork::begin(&spec);
     let options = CreateOptions { pdeathsig: true, ..options.clone() };
     let plan = knarr_runtime::plan(&spec, &Host::probe(), &options).map_err(knarr_runtime::Error::from)?;
-    let mut created = knarr_runtime::create(&plan, stdio)?;
+    let mut created = knarr_runtime::create(plan, stdio, network)?;
     let pidfd = created.pidfd().try_clone_to_owned().map_err(Error::call("duplicate a pidfd"))?;
     Ok(Made {
         pid: created.pid(),

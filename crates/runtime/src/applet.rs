@@ -38,11 +38,14 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use knarr_sys::{credentials, self_exe};
+use knarr_sys::{credentials, memory, self_exe};
 
 use crate::host;
 use commands::{Done, Globals, World};
 use failure::Failure;
+
+/// What a container's document, its plan and its filter take of the heap.
+const HEAP_BYTES: usize = 256 << 10;
 
 /// Runs one command. `args` are the words after the program's name (and after `runtime`).
 pub fn applet(args: Vec<OsString>) -> ExitCode {
@@ -56,7 +59,10 @@ pub fn applet(args: Vec<OsString>) -> ExitCode {
         Ok(call) => {
             let mut say = |text: &str| print(text);
             let done = if call.enters_containers() {
-                protect().and_then(|()| call.run(&world, &mut say))
+                protect().and_then(|()| {
+                    memory::reserve_heap(HEAP_BYTES);
+                    call.run(&world, &mut say)
+                })
             } else {
                 call.run(&world, &mut say)
             };

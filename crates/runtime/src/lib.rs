@@ -2,7 +2,7 @@
 //!
 //! Spec: runtime-spec 1.3, for Linux.
 //! Law: [`plan`] is pure; [`verify`] checks the plan against itself; only [`create`] and [`exec`] touch the machine. One
-//! thread, no store, no network.
+//! thread, but for the moment in which a network namespace is made beside the plan; no store, no network.
 //! Not here: the supervision of the process afterwards (monitor), what an image or an engine wants (engine).
 #![forbid(unsafe_code)]
 
@@ -18,8 +18,8 @@ mod verify;
 
 pub use applet::applet;
 pub use apply::{
-    Created, ExecTarget, Running, State, Status, Stdio, create, create_meanwhile, exec, exec_plan, exec_planned,
-    run_hooks, start_at,
+    Created, ExecTarget, NewNetwork, Running, State, Status, Stdio, create, create_meanwhile, exec, exec_plan,
+    exec_planned, run_hooks, start_at,
 };
 pub use error::Error;
 pub use host::{Host, HostCgroups};

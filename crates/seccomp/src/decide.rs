@@ -25,7 +25,7 @@ pub(crate) struct Span {
 }
 
 /// One rule applied to one number; small, because they are sorted at each start of a container.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 struct Entry {
     number: u32,
     /// The rule's position in the document, which decides between rules for one number.
@@ -34,10 +34,17 @@ struct Entry {
     through: u32,
 }
 
+impl Entry {
+    /// By number, then as in the document. Entries of one place differ in their tests alone, of which no two hold at once.
+    fn place(&self) -> u64 {
+        u64::from(self.number) << 32 | u64::from(self.rule)
+    }
+}
+
 /// The answers for the numbers `first..`, neighbours with the same answer joined. The last span has no end.
 pub(crate) fn spans(rules: &Rules, abi: &Abi, first: u32) -> Vec<Span> {
     let mut entries = entries(rules, abi);
-    entries.sort_unstable();
+    entries.sort_unstable_by_key(Entry::place);
     let mut spans = Spans { list: vec![Span { start: first, decision: Decision::Always(rules.default) }] };
     for same in entries.chunk_by(|a, b| a.number == b.number) {
         spans.put(same[0].number, decide(rules, same), rules.default);

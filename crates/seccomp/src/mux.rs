@@ -44,13 +44,38 @@ const IPC: [(&str, u32); 12] = [
     ("shmctl", 24),
 ];
 
-/// The call that also leads to `name`, and what its first argument is then.
-pub(crate) fn through(name: &str) -> Option<(&'static Row, u32)> {
-    let (door, list) = match name.as_bytes() {
-        [b's', b'e', b'm', ..] | [b's', b'h', b'm', ..] | [b'm', b's', b'g', ..] => ("ipc", &IPC[..]),
-        [b'a' | b'b' | b'c' | b'g' | b'l' | b'r' | b's', ..] => ("socketcall", &SOCKETCALL[..]),
-        _ => return None,
-    };
-    let value = list.iter().find(|(call, _)| *call == name)?.1;
-    Some((table::row(door)?, value))
+/// The call that also leads to the one in row `row` of the table, and what its first argument is then.
+pub(crate) fn through(row: usize) -> Option<(&'static Row, u32)> {
+    match THROUGH[row] {
+        Door::None => None,
+        Door::Ipc(value) => Some((&table::SYSCALLS[IPC_ROW], value)),
+        Door::Socketcall(value) => Some((&table::SYSCALLS[SOCKETCALL_ROW], value)),
+    }
 }
+
+/// How else a call is made.
+#[derive(Clone, Copy)]
+enum Door {
+    None,
+    Ipc(u32),
+    Socketcall(u32),
+}
+
+const IPC_ROW: usize = table::position("ipc").expect("a call of Linux");
+const SOCKETCALL_ROW: usize = table::position("socketcall").expect("a call of Linux");
+
+/// The door of each row: looked up once, by the compiler, and not for every name of every profile.
+static THROUGH: [Door; table::SYSCALLS.len()] = {
+    let mut doors = [Door::None; table::SYSCALLS.len()];
+    let mut at = 0;
+    while at < SOCKETCALL.len() {
+        doors[table::position(SOCKETCALL[at].0).expect("a call of Linux")] = Door::Socketcall(SOCKETCALL[at].1);
+        at += 1;
+    }
+    at = 0;
+    while at < IPC.len() {
+        doors[table::position(IPC[at].0).expect("a call of Linux")] = Door::Ipc(IPC[at].1);
+        at += 1;
+    }
+    doors
+};

@@ -120,8 +120,8 @@ fn read_one(at: usize, syscall: &LinuxSyscall, rules: &mut Rules) -> Result<(), 
     let tests = tests(at, syscall.args().as_deref().unwrap_or_default())?;
     let from = rules.named.len();
     for name in syscall.names() {
-        match table::row(name) {
-            Some(row) => rules.named.push(Call { row, through: mux::through(name) }),
+        match table::position(name) {
+            Some(at) => rules.named.push(Call { row: &table::SYSCALLS[at], through: mux::through(at) }),
             None => rules.unknown.push(name.clone()),
         }
     }

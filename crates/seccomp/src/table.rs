@@ -20,11 +20,35 @@ pub(crate) enum Column {
 }
 
 /// The row of a name; `None` when no architecture has it.
-pub(crate) fn row(name: &str) -> Option<&'static Row> {
+pub(crate) const fn position(name: &str) -> Option<usize> {
     let key = key(name);
-    let first = KEYS.partition_point(|other| *other < key);
-    let same = KEYS[first..].iter().take_while(|other| **other == key).count();
-    SYSCALLS[first..first + same].iter().find(|row| row.0 == name)
+    let (mut from, mut to) = (0, KEYS.len());
+    while from < to {
+        let middle = (from + to) / 2;
+        if KEYS[middle] < key {
+            from = middle + 1;
+        } else {
+            to = middle;
+        }
+    }
+    while from < KEYS.len() && KEYS[from] == key {
+        if same(SYSCALLS[from].0, name) {
+            return Some(from);
+        }
+        from += 1;
+    }
+    None
+}
+
+/// Equality of strings that the compiler can decide too.
+const fn same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    // The first eight are compared already, as keys.
+    let mut at = 8;
+    while one.len() == other.len() && at < one.len() && one[at] == other[at] {
+        at += 1;
+    }
+    one.len() == other.len() && at >= one.len()
 }
 
 /// The first eight bytes as a number that sorts as they do: comparing names themselves was a third of the time of a compilation.

@@ -12,6 +12,11 @@
 //! open_tree, mount_setattr, execveat(fd, "", argv, envp)         any failure ─► _start
 //! ```
 //!
+//! A runtime's applet then begins without libc's questions about the processor (`knarr_libc_start`): some seventy `cpuid`, each of which a
+//! virtual machine hands to its host, 1.5 µs on a good day and 33 µs on a guest of a guest, to choose a `memcpy` for kilobytes.
+//! libc keeps its defaults instead, which run everywhere. This is written for the start of glibc 2.36 (csu/libc-start.c, static), from
+//! whose parts it is made; `build.rs` looks for that version, and with any other the way leads through `_start` as before.
+//!
 //! Law: a shortcut and nothing more. Whatever goes wrong here leads to libc's `_start` with the stack as the kernel left it, and
 //! the applet's own check then does the same at leisure, or a sealed copy. Words are compared eight bytes at a time; the
 //! kernel leaves at least that many behind the last string. A container called `run` makes it protect itself for nothing.
@@ -27,6 +32,7 @@ std::arch::global_asm!(
     .pushsection .text.knarr_start, "ax", @progbits
     .globl knarr_start
     .hidden __ehdr_start
+    .hidden _end
     .type knarr_start, @function
     .balign 16
 knarr_start:
@@ -36,6 +42,7 @@ knarr_start:
     mov r13, rdx
     mov rbx, [rsp]                      // argc
     lea rbp, [rsp + 8]                  // argv
+    xor r15d, r15d                      // no runtime
     cmp rbx, 2
     jb 9f
 
@@ -66,7 +73,8 @@ knarr_start:
     movabs rdx, {ntime}
     cmp rcx, rdx
     je 3f
-4:  mov rdi, [rbp + 8]
+4:  xor r15d, r15d
+    mov rdi, [rbp + 8]
     mov rax, [rdi]
     movabs rdx, {runtime}
     cmp rax, rdx
@@ -137,7 +145,7 @@ knarr_start:
     mov edi, r14d
     syscall
 
-    // Where relocations will be written: one call instead of a fault for each of some ninety pages.
+    // Where relocations and variables will be written: one call instead of a fault for each of a hundred pages.
 9:  lea rsi, [rip + __ehdr_start]
     movzx ecx, word ptr [rsi + 56]      // e_phnum
     mov rdi, [rsi + 32]                 // e_phoff
@@ -149,17 +157,25 @@ knarr_start:
     add rdi, 56
     jmp 21b
 22: add rsi, [rdi + 16]                 // p_vaddr
-    mov rdx, rsi
-    add rdx, [rdi + 40]                 // p_memsz
     mov rdi, rsi
     and rdi, -4096
-    mov rsi, rdx
+    lea rsi, [rip + _end]
     sub rsi, rdi
+    mov edx, {MADV_POPULATE_WRITE}
+    mov eax, {SYS_madvise}
+    syscall
+    test r15d, r15d
+    jz 23f
+    lea rdi, [r12 - {STACK_BYTES}]      // what a runtime needs of the stack; the kernel made room for more
+    and rdi, -4096
+    mov esi, {STACK_BYTES}
     mov edx, {MADV_POPULATE_WRITE}
     mov eax, {SYS_madvise}
     syscall
 23: mov rsp, r12
     mov rdx, r13
+    test r15d, r15d
+    jnz knarr_libc_start
     jmp _start
     .cfi_endproc
     .size knarr_start, . - knarr_start
@@ -183,6 +199,7 @@ knarr_start:
     SYS_close = const libc::SYS_close,
     SYS_madvise = const libc::SYS_madvise,
     PT_GNU_RELRO = const libc::PT_GNU_RELRO,
+    STACK_BYTES = const 88 << 10,
     MADV_POPULATE_WRITE = const libc::MADV_POPULATE_WRITE,
     ST_RDONLY = const libc::ST_RDONLY,
     AT_FDCWD = const libc::AT_FDCWD,
@@ -190,6 +207,103 @@ knarr_start:
     OPEN_TREE_CLONE = const libc::OPEN_TREE_CLONE,
     O_CLOEXEC = const libc::O_CLOEXEC,
     MOUNT_ATTR_RDONLY = const libc::MOUNT_ATTR_RDONLY,
+);
+
+// What `_start` and `__libc_start_main` do, in their order, but for the processor's features: unknown (`arch_kind_other`), so that each
+// function with several versions is the one that runs everywhere. What copies must know of the caches are libc's own defaults where it
+// has them; the threshold of stores past the cache it has not, and gets three quarters of a megabyte. A privileged program (AT_SECURE)
+// goes the long way.
+#[cfg(all(target_os = "linux", target_arch = "x86_64", glibc_start))]
+std::arch::global_asm!(
+    r#"
+    .pushsection .text.knarr_libc_start, "ax", @progbits
+    .type knarr_libc_start, @function
+    .weak __rela_iplt_start
+    .weak __rela_iplt_end
+    .balign 16
+knarr_libc_start:
+    .cfi_startproc
+    .cfi_undefined rip
+    xor ebp, ebp
+    mov r12, rsp
+    mov r15, [rsp]                      // argc
+    lea r13, [rsp + 8]                  // argv
+    and rsp, -16
+    lea rdi, [r13 + r15*8 + 8]
+    mov [rip + __environ], rdi
+    mov [rip + __libc_stack_end], r12
+2:  add rdi, 8
+    cmp qword ptr [rdi - 8], 0
+    jne 2b
+    call _dl_aux_init
+    cmp dword ptr [rip + __libc_enable_secure], 0
+    jne 9f
+    mov rdi, [rip + __environ]
+    call __tunables_init
+    mov dword ptr [rip + _dl_x86_cpu_features], {arch_kind_other}
+    mov qword ptr [rip + _dl_hwcap], {HWCAP_X86_64}
+    mov qword ptr [rip + __x86_shared_non_temporal_threshold], 0xc0000
+    mov qword ptr [rip + __x86_rep_movsb_stop_threshold], 0xc0000
+    call _dl_relocate_static_pie
+    mov rbx, [rip + __rela_iplt_start@GOTPCREL]
+    mov r14, [rip + __rela_iplt_end@GOTPCREL]
+3:  cmp rbx, r14
+    jae 4f
+    call qword ptr [rbx + 16]                 // r_addend: who chooses the version
+    mov rdx, [rbx]                      // r_offset: where it is looked up
+    mov [rdx], rax
+    add rbx, 24
+    jmp 3b
+4:  call __libc_setup_tls
+    mov rdx, [rip + _dl_random]
+    mov rax, [rdx]
+    xor al, al
+    mov fs:[0x28], rax                  // the canary of stacks, whose first byte ends strings
+    mov rax, [rdx + 8]
+    mov fs:[0x30], rax                  // the guard of stored pointers
+    mov edi, 1
+    call __libc_early_init
+    mov rdx, [rip + __environ]
+    mov rsi, r13
+    mov edi, r15d
+    call __libc_init_first
+    call _init
+    lea rbx, [rip + __init_array_start]
+    lea r14, [rip + __init_array_end]
+5:  cmp rbx, r14
+    jae 6f
+    mov rdx, [rip + __environ]
+    mov rsi, r13
+    mov edi, r15d
+    call qword ptr [rbx]
+    add rbx, 8
+    jmp 5b
+6:  mov rdx, [rip + __environ]
+    mov rsi, r13
+    mov edi, r15d
+    call main
+    mov edi, eax
+    call exit
+    ud2
+9:  mov rsp, r12
+    xor edx, edx
+    jmp _start
+    .cfi_endproc
+    .size knarr_libc_start, . - knarr_libc_start
+    .popsection
+"#,
+    arch_kind_other = const 4,
+    HWCAP_X86_64 = const 2,
+);
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(glibc_start)))]
+std::arch::global_asm!(
+    r#"
+    .pushsection .text.knarr_libc_start, "ax", @progbits
+knarr_libc_start:
+    jmp _start
+    .popsection
+"#
 );
 
 /// A word of up to eight letters as the processor loads it, what follows being zero.

@@ -20,11 +20,12 @@ use super::{
     notify::{self, Notify},
     time,
 };
-use crate::{CgroupChoice, CreateOptions, Created, Gate, Host, ParentStep, RootSource, Stdio, Step, plan};
+use crate::{CgroupChoice, CreateOptions, Created, Gate, Host, NewNetwork, ParentStep, RootSource, Stdio, Step, plan};
 
 /// `create`: everything but the program.
 pub(crate) fn create(context: &mut Context<'_>) -> Result<Done, Failure> {
-    let (_, created) = Make::read(context, Mode::Waiting)?.container(context)?;
+    let make = Make::read(context, Mode::Waiting)?;
+    let (_, created) = make.container(context)?;
     // The init waits at its socket; nothing of ours is needed any more.
     drop(created);
     Ok(Done::Quiet)
@@ -54,6 +55,8 @@ pub(crate) fn run(context: &mut Context<'_>) -> Result<Done, Failure> {
             return Err(error.into());
         }
     };
+    // Only now: until here the container's start waited for us.
+    drop(make);
     if let Some(notify) = notify {
         notify.forward(running.pid, mode == Mode::Attended);
     }
@@ -135,13 +138,13 @@ impl Make {
         }
     }
 
-    fn undo(self, failure: Failure) -> Failure {
+    fn undo(&self, failure: Failure) -> Failure {
         let _ = fs::remove_dir_all(&self.directory);
         failure
     }
 
     /// Makes it, records it, and hands over what was asked for; after a failure nothing is left.
-    fn container(self, context: &Context<'_>) -> Result<(Container, Created), Failure> {
+    fn container(&self, context: &Context<'_>) -> Result<(Container, Created), Failure> {
         match self.make(context) {
             Ok(made) => Ok(made),
             Err(failure) => Err(self.undo(failure)),
@@ -149,6 +152,7 @@ impl Make {
     }
 
     fn make(&self, context: &Context<'_>) -> Result<(Container, Created), Failure> {
+        let network = NewNetwork::begin(&self.spec);
         let mut options = self.options.clone();
         let gate = short(&self.directory.join("start.sock"))?;
         if self.mode == Mode::Waiting {
@@ -162,7 +166,7 @@ impl Make {
         tell(context.globals, &plan);
         let mut container = Container { directory: self.directory.clone(), record: self.record() };
         let mut written = Ok(());
-        let created = crate::create_meanwhile(&plan, Stdio::default(), &mut |pid, cgroup| {
+        let created = crate::create_meanwhile(plan, Stdio::default(), network, &mut |pid, cgroup| {
             container.record.pid = pid;
             container.record.pid_start_ticks = ticks_if_alive(pid).unwrap_or(0);
             container.record.cgroup = cgroup.cloned();

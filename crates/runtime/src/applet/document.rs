@@ -23,16 +23,19 @@ pub(crate) struct Read<T> {
 /// Reads a document whose process stands at `at` (a JSON pointer). The usual document has nothing to mend, and is read once.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], path: &Path, at: &str) -> Result<Read<T>, Failure> {
     let wrong = |source| Failure::Json { what: format!("read {}", path.display()), source };
-    if has(bytes, &["freebsd", "hwConfig"]) {
+    let unusual = Unusual::of(bytes);
+    if unusual.other_platforms {
         serde_json::from_slice::<OtherPlatforms>(bytes).map_err(wrong)?;
     }
-    if has(bytes, &OLD_MONITORING) {
+    if unusual.old_monitoring {
         let mut value: Value = serde_json::from_slice(bytes).map_err(wrong)?;
         if value.pointer_mut("/linux/intelRdt").is_some_and(rename_monitoring) {
             return read(&serde_json::to_vec(&value).map_err(wrong)?, path, at);
         }
     }
-    let error = match serde_json::from_slice(bytes) {
+    // Text that is known to be text is not looked at again, string by string.
+    let parsed = str::from_utf8(bytes).map_or_else(|_| serde_json::from_slice(bytes), serde_json::from_str);
+    let error = match parsed {
         Ok(document) => return Ok(Read { document, warnings: Vec::new() }),
         Err(error) => error,
     };
@@ -62,8 +65,25 @@ fn memory_policy_trouble(document: &Value) -> Option<String> {
 /// How 1.2 asked for monitoring, which `oci-spec` reads by other names.
 const OLD_MONITORING: [&str; 2] = ["enableCMT", "enableMBM"];
 
-fn has(bytes: &[u8], names: &[&str]) -> bool {
-    names.iter().any(|name| bytes.windows(name.len()).any(|window| window == name.as_bytes()))
+/// Keys that a document may have and hardly any has: looked for in one pass over its bytes.
+#[derive(Debug, Default)]
+struct Unusual {
+    /// Of FreeBSD, or of a virtual machine.
+    other_platforms: bool,
+    /// [`OLD_MONITORING`].
+    old_monitoring: bool,
+}
+
+impl Unusual {
+    /// A key stands between two quotation marks.
+    fn of(bytes: &[u8]) -> Unusual {
+        let mut found = Unusual::default();
+        for piece in bytes.split(|byte| *byte == b'"') {
+            found.other_platforms |= matches!(piece, b"freebsd" | b"hwConfig");
+            found.old_monitoring |= OLD_MONITORING.iter().any(|name| name.as_bytes() == piece);
+        }
+        found
+    }
 }
 
 /// Both mean `enableMonitoring`; whether one of them was there.

@@ -43,6 +43,11 @@ pub(crate) struct Child<'p> {
 /// Does the steps from `first` on; returns an exit code when one failed.
 pub(crate) fn run(mut child: Child<'_>, first: usize) -> i32 {
     credentials::set_umask(0);
+    let network = child.prepared.network.take();
+    if let Some(errno) = network.and_then(|network| setns(network, flag::NETWORK).err()) {
+        let _ = wire::say_failed(&child.socket, first, &Trouble::new(errno, "join the new network namespace"));
+        return EXIT_FAILED;
+    }
     for (index, step) in child.plan.child.iter().enumerate().skip(first) {
         match child.step(index, step) {
             Ok(Next::Step) => {}
@@ -293,7 +298,7 @@ impl<'p> Child<'p> {
             sigaction::end_on(&ENDING);
             self.socket = scm_rights::accept(&gate)?;
         }
-        match wire::hear(&self.socket)? {
+        match wire::hear_soon(&self.socket)? {
             wire::Message::Sync { number, .. } if number == sync as u8 => Ok(Next::Step),
             wire::Message::Closed => Ok(Next::Exit(EXIT_FAILED)),
             _ => Err(Errno::PROTO.into()),

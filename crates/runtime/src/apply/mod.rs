@@ -11,6 +11,7 @@ mod hint;
 mod home;
 mod hook;
 mod net_device;
+mod network;
 mod parent;
 mod prepare;
 mod procfs;
@@ -28,6 +29,7 @@ use knarr_cgroup::Cgroup;
 use knarr_sys::{pidfd, scm_rights};
 
 pub use exec::{ExecTarget, exec, exec_plan, exec_planned};
+pub use network::NewNetwork;
 pub use state::{State, Status};
 
 use crate::plan::{HookStep, Sync};
@@ -167,26 +169,27 @@ impl Running {
 /// What the caller of [`create_meanwhile`] does with the init's process id and control group.
 pub type Meanwhile<'m> = &'m mut dyn FnMut(u32, Option<&Cgroup>);
 
-/// Makes the container; its init waits before the program is executed. After an error nothing of it is left.
-pub fn create(plan: &Plan, stdio: Stdio) -> Result<Created, Error> {
-    create_meanwhile(plan, stdio, &mut |_, _| ())
+/// Makes the container; its init waits before the program is executed. After an error nothing of it is left. `network` is what
+/// [`NewNetwork::begin`] began for this document, or nothing.
+pub fn create(plan: Plan, stdio: Stdio, network: Option<NewNetwork>) -> Result<Created, Error> {
+    create_meanwhile(plan, stdio, network, &mut |_, _| ())
 }
 
 /// The same; `meanwhile` is called when the init's process id and control group are known, while the init still works: what
 /// the caller has to write then costs no time.
-pub fn create_meanwhile(plan: &Plan, stdio: Stdio, meanwhile: Meanwhile<'_>) -> Result<Created, Error> {
-    verify(plan).map_err(Error::Plan)?;
-    let prepared = Prepared::new(plan, stdio)?;
+pub fn create_meanwhile(
+    plan: Plan,
+    stdio: Stdio,
+    network: Option<NewNetwork>,
+    meanwhile: Meanwhile<'_>,
+) -> Result<Created, Error> {
+    verify(&plan).map_err(Error::Plan)?;
+    let prepared = Prepared { new_network: network, ..Prepared::new(&plan, stdio)? };
     let mut made = Made::default();
-    match parent::bring_up(plan, prepared, &mut made, meanwhile) {
-        Ok(ready) => Ok(Created {
-            pid: ready.pid,
-            pidfd: ready.pidfd,
-            socket: ready.socket,
-            console: ready.console,
-            made,
-            plan: plan.clone(),
-        }),
+    match parent::bring_up(&plan, prepared, &mut made, meanwhile) {
+        Ok(ready) => {
+            Ok(Created { pid: ready.pid, pidfd: ready.pidfd, socket: ready.socket, console: ready.console, made, plan })
+        }
         Err(error) => {
             made.undo();
             Err(error)

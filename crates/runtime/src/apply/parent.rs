@@ -96,7 +96,12 @@ fn clone(plan: &Plan, prepared: &mut Prepared) -> Result<Ready, Error> {
     let (new, around) = step.ok_or_else(|| Error::Plan(Vec::new()))?;
     let (ours, theirs) = scm_rights::seqpacket_pair().failing("make a socket pair", "socketpair()")?;
     let own = around.iter().map(|kind| own_namespace(*kind)).collect::<Result<Vec<_>, _>>()?;
-    let flags = new.iter().fold(0, |flags, kind| flags | kind.flag());
+    prepared.settle();
+    let cloned_into = |kind: &&Namespace| **kind != Namespace::Network || prepared.network.is_none();
+    let flags = new.iter().filter(cloned_into).fold(0, |flags, kind| flags | kind.flag());
+    if !new.contains(&Namespace::Network) {
+        prepared.network = None;
+    }
     for kind in around {
         let joined = prepared.namespaces.iter().find(|(of, _)| of == kind).map(|(_, fd)| fd);
         joined

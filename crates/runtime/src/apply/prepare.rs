@@ -17,6 +17,7 @@ use knarr_sys::setns::flag;
 use knarr_sys::{Errno, mounting, scm_rights};
 
 use super::child::put_down;
+use super::network::NewNetwork;
 use super::parent::{Failing, FailingCall, map_ids};
 use super::{Stdio, home, hook, procfs};
 use crate::plan::mount::bits;
@@ -57,6 +58,9 @@ pub(crate) struct Prepared {
     pub state: Option<OwnedFd>,
     /// The hooks of the child.
     pub hooks: Vec<PreparedHook>,
+    /// The container's new network namespace, while it is being made and then.
+    pub new_network: Option<NewNetwork>,
+    pub network: Option<OwnedFd>,
     /// A process of the container that is joined, and its root.
     pub target: Option<OwnedFd>,
     pub target_root: Option<OwnedFd>,
@@ -136,9 +140,18 @@ impl Prepared {
             agent: None,
             state,
             hooks,
+            new_network: None,
+            network: None,
             target: None,
             target_root: None,
         })
+    }
+
+    /// Waits for the end of what other threads make. Before any clone.
+    pub fn settle(&mut self) {
+        if let Some(new) = self.new_network.take() {
+            self.network = new.finish();
+        }
     }
 
     /// Does the parent's step, if it is one of those before the clone.
@@ -171,6 +184,9 @@ impl Prepared {
                 self.remember(&Cgroup::expect(&Layout::discover()?, &path)?);
             }
             ParentStep::OpenMount { source, recursive, follow, ids, ids_recursive } => {
+                if ids.is_some() {
+                    self.settle();
+                }
                 let nofollow = if *follow { OFlags::empty() } else { OFlags::NOFOLLOW };
                 let opened = self.open_mount(source, nofollow, *recursive, ids.as_ref(), *ids_recursive)?;
                 self.mounts.push(opened);

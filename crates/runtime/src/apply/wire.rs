@@ -79,7 +79,22 @@ pub(crate) fn say_process(socket: impl AsFd, pid: u32, pidfd: BorrowedFd<'_>) ->
 
 pub(crate) fn hear(socket: impl AsFd) -> Result<Message, Errno> {
     let mut bytes = [0; MESSAGE_BYTES_MAX];
-    let (length, fd) = match scm_rights::receive(socket, &mut bytes) {
+    let received = scm_rights::receive(socket, &mut bytes);
+    message(&bytes, received)
+}
+
+/// The same where the answer is on its way.
+pub(crate) fn hear_soon(socket: impl AsFd) -> Result<Message, Errno> {
+    let mut bytes = [0; MESSAGE_BYTES_MAX];
+    let received = scm_rights::receive_soon(socket, &mut bytes);
+    message(&bytes, received)
+}
+
+fn message(
+    bytes: &[u8; MESSAGE_BYTES_MAX],
+    received: Result<(usize, Option<OwnedFd>), Errno>,
+) -> Result<Message, Errno> {
+    let (length, fd) = match received {
         Err(Errno::CONNRESET) => (0, None),
         other => other?,
     };

@@ -2,6 +2,8 @@
 //!
 //! Spec: config.md "Process", "User", "Linux Process"; config-linux.md "Seccomp", "Memory Policy", "Personality".
 
+use std::borrow::Cow;
+
 use knarr_spec::runtime::{
     Arch, Capabilities, IOPriorityClass, LinuxMemoryPolicy, LinuxPersonality, LinuxPersonalityDomain,
     LinuxSchedulerFlag, LinuxSchedulerPolicy, LinuxSeccomp, MemoryPolicyFlagType, MemoryPolicyModeType, Process,
@@ -311,9 +313,9 @@ fn given_filter(instructions: Vec<u64>) -> Step {
 }
 
 fn filter(build: &mut Build<'_>, profile: &LinuxSeccomp) -> Option<Step> {
-    let mut profile = profile.clone();
+    let mut profile = Cow::Borrowed(profile);
     if let Some(agent) = build.annotations.seccomp_agent.take() {
-        profile.set_listener_path(Some(agent));
+        profile.to_mut().set_listener_path(Some(agent));
     }
     let native = knarr_seccomp::native().unwrap_or(Arch::ScmpArchNative);
     match knarr_seccomp::compile(&profile, native) {

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use knarr_runtime::{
-    CreateOptions, Created, Error, ExecTarget, Gate, Host, Plan, Running, Stdio, create, exec, plan, start_at,
+    CreateOptions, Created, Error, ExecTarget, Gate, Host, NewNetwork, Plan, Running, Stdio, create, exec, plan,
+    start_at,
 };
 use knarr_spec::runtime::{Process, Spec};
 use serde::Deserialize;
@@ -69,12 +70,13 @@ fn main() -> ExitCode {
 fn run(wanted: &Wanted) -> Result<u8, Error> {
     let config = std::fs::read(wanted.options.bundle.join("config.json")).expect("config.json");
     let spec: Spec = serde_json::from_slice(&config).expect("a configuration");
+    let network = NewNetwork::begin(&spec);
     let plan = plan(&spec, &Host::probe(), &wanted.options)?;
     if wanted.dry_run {
         print!("{plan}");
         return Ok(0);
     }
-    let created = create(&plan, Stdio::default())?;
+    let created = create(plan.clone(), Stdio::default(), network)?;
     created.notes().iter().for_each(|note| eprintln!("note: {note}"));
     let cgroup = created.cgroup().cloned();
     let code = start(&plan, &wanted.options, created).and_then(|running| follow(wanted, running));

@@ -33,7 +33,10 @@ fn listing(syscalls: &str) -> LinuxSeccomp {
 }
 
 fn number(arch: Arch, name: &str) -> u32 {
-    arch::find(arch).unwrap().number(table::row(name).unwrap()).unwrap_or_else(|| panic!("{arch} has no {name}"))
+    arch::find(arch)
+        .unwrap()
+        .number(&table::SYSCALLS[table::position(name).unwrap()])
+        .unwrap_or_else(|| panic!("{arch} has no {name}"))
 }
 
 fn call(arch: Arch, nr: u32, args: &[u64]) -> Call {
