@@ -66,8 +66,9 @@ pub async fn post(call: Call, name: String) -> Answer {
 
 /// end-13: how far an upload has come.
 pub async fn status(call: Call, name: String, id: String) -> Answer {
-    let session = find(&call.registry, &name, &id).await?;
-    progress(StatusCode::NO_CONTENT, &name, &id, session.offset())
+    let (registry, of, asked) = (call.registry.clone(), name.clone(), id.clone());
+    let offset = blocking(move || registry.uploads().offset(&of, &asked)).await?;
+    progress(StatusCode::NO_CONTENT, &name, &id, offset)
 }
 
 /// end-5: the next chunk, or with no `Content-Range` whatever follows.

@@ -48,6 +48,9 @@ pub fn check<U: Uploads>(opened: impl Fn() -> U, blobs: &dyn Blobs, part_bytes: 
     let mut session = first.find("a", &id).unwrap();
     session.append(b"abc").unwrap();
     session.acknowledge().unwrap();
+    // Who asks how far it is neither waits for who writes nor stands in the way.
+    assert_eq!(first.offset("a", &id).unwrap(), 3);
+    assert_eq!(refusal(first.offset("b", &id).map(drop)), Code::BlobUploadUnknown);
     drop(session);
     assert_eq!(refusal(first.find("b", &id)), Code::BlobUploadUnknown);
     let second = opened();

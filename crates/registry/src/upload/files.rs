@@ -13,6 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -41,7 +42,8 @@ pub struct Upload {
     blobs: Arc<dyn Blobs>,
     /// Open while a request writes; an upload that waits for its next chunk holds no descriptor.
     file: Option<File>,
-    offset: u64,
+    /// Bytes received so far; read by who asks for the progress without waiting for who writes.
+    offset: Arc<AtomicU64>,
     algorithm: Algorithm,
     hasher: Hasher,
     /// Held by an upload that has no file of its owner.
@@ -51,11 +53,26 @@ pub struct Upload {
 /// An upload held by a request.
 pub type Held = OwnedMutexGuard<Upload>;
 
+/// An upload of this process, and what can be known of it while a request holds it.
+#[derive(Clone)]
+struct Known {
+    upload: Arc<AsyncMutex<Upload>>,
+    repository: String,
+    offset: Arc<AtomicU64>,
+}
+
+impl Known {
+    fn new(upload: Upload) -> Known {
+        let (repository, offset) = (upload.repository.clone(), upload.offset.clone());
+        Known { upload: Arc::new(AsyncMutex::new(upload)), repository, offset }
+    }
+}
+
 /// All uploads of a process.
 pub struct Files {
     directory: PathBuf,
     blobs: Arc<dyn Blobs>,
-    sessions: Mutex<HashMap<String, Arc<AsyncMutex<Upload>>>>,
+    sessions: Mutex<HashMap<String, Known>>,
     busy: Arc<Mutex<HashMap<String, usize>>>,
 }
 
@@ -91,8 +108,21 @@ impl Files {
         Ok(Files { directory, blobs, sessions: Mutex::default(), busy: Arc::default() })
     }
 
-    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<AsyncMutex<Upload>>>> {
+    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The upload `id` of `repository`; after a restart, from its file.
+    fn known(&self, repository: &str, id: &str) -> Result<Known, Failure> {
+        let known = self.sessions().get(id).cloned();
+        let known = match known {
+            Some(known) => known,
+            None => {
+                let upload = self.reopen(id)?.ok_or_else(|| unknown(repository, id))?;
+                self.sessions().entry(id.to_owned()).or_insert_with(|| Known::new(upload)).clone()
+            }
+        };
+        if known.repository == repository { Ok(known) } else { Err(unknown(repository, id)) }
     }
 
     /// As [`Uploads::whole`], as a file.
@@ -113,7 +143,7 @@ impl Files {
             repository: repository.to_owned(),
             blobs: self.blobs.clone(),
             file: None,
-            offset: 0,
+            offset: Arc::default(),
             algorithm,
             hasher,
             _busy: None,
@@ -140,7 +170,7 @@ impl Files {
             repository: owner.repository,
             blobs: self.blobs.clone(),
             file: None,
-            offset,
+            offset: Arc::new(AtomicU64::new(offset)),
             algorithm,
             hasher,
             _busy: None,
@@ -163,7 +193,7 @@ impl Uploads for Files {
         let text = serde_json::to_vec(&owner).expect("two strings");
         std::fs::write(self.owner_path(&id), text).what(|| format!("begin upload {id}"))?;
         let upload = self.create(&id, repository, algorithm)?;
-        self.sessions().insert(id.clone(), Arc::new(AsyncMutex::new(upload)));
+        self.sessions().insert(id.clone(), Known::new(upload));
         Ok(id)
     }
 
@@ -172,16 +202,12 @@ impl Uploads for Files {
     }
 
     fn find(&self, repository: &str, id: &str) -> Result<Box<dyn super::Session>, Failure> {
-        let known = self.sessions().get(id).cloned();
-        let upload = match known {
-            Some(upload) => upload,
-            None => {
-                let upload = self.reopen(id)?.ok_or_else(|| unknown(repository, id))?;
-                self.sessions().entry(id.to_owned()).or_insert_with(|| Arc::new(AsyncMutex::new(upload))).clone()
-            }
-        };
-        let held = upload.try_lock_owned().map_err(|_| super::busy(id))?;
-        if held.repository == repository { Ok(Box::new(held)) } else { Err(unknown(repository, id)) }
+        let held = self.known(repository, id)?.upload.try_lock_owned().map_err(|_| super::busy(id))?;
+        Ok(Box::new(held))
+    }
+
+    fn offset(&self, repository: &str, id: &str) -> Result<u64, Failure> {
+        Ok(self.known(repository, id)?.offset.load(Ordering::Acquire))
     }
 
     fn forget(&self, id: &str) {
@@ -241,7 +267,7 @@ impl super::Session for Held {
     }
 
     fn offset(&self) -> u64 {
-        self.offset
+        self.offset.load(Ordering::Acquire)
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
@@ -250,12 +276,12 @@ impl super::Session for Held {
             None => self.reopened()?,
         };
         if let Err(error) = file.write_all(bytes) {
-            file.set_len(self.offset).what(|| "take back part of a write".into())?;
+            file.set_len(self.offset()).what(|| "take back part of a write".into())?;
             return Err(error).what(|| "write an upload".into());
         }
         self.file = Some(file);
         self.hasher.update(bytes);
-        self.offset += bytes.len() as u64;
+        self.offset.fetch_add(bytes.len() as u64, Ordering::Release);
         Ok(())
     }
 
@@ -280,7 +306,7 @@ impl super::Session for Held {
 
     /// The blob is a second name of the upload's file, which must not be written to any more.
     fn store(&mut self, digest: &Digest) -> Result<(), StorageError> {
-        if self.offset == 0 {
+        if self.offset() == 0 {
             self.reopened()?;
         }
         self.file = None;

@@ -61,6 +61,9 @@ pub trait Uploads: Send + Sync {
     /// The upload `id` of `repository`, also when it was begun by another process.
     fn find(&self, repository: &str, id: &str) -> std::result::Result<Box<dyn Session>, Failure>;
 
+    /// Bytes received so far of the upload `id`, also while another request writes to it, which does not notice.
+    fn offset(&self, repository: &str, id: &str) -> std::result::Result<u64, Failure>;
+
     /// Forgets an upload that became a blob or was cancelled.
     fn forget(&self, id: &str);
 

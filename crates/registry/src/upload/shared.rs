@@ -63,6 +63,11 @@ impl Shared {
         Session { objects, postgres, id, progress, algorithm, hasher, segment: None, made: Vec::new(), told: 0, whole }
     }
 
+    fn progress(&self, repository: &str, id: &str) -> std::result::Result<Progress, Failure> {
+        let progress = self.postgres.upload(id)?.filter(|progress| progress.repository == repository);
+        progress.ok_or_else(|| unknown(repository, id))
+    }
+
     fn start(&self, repository: &str, algorithm: &Algorithm, whole: bool) -> Result<String> {
         let id = random_id().what(|| "draw an upload id".into())?;
         self.postgres.begin_upload(&id, repository, algorithm.as_str(), whole)?;
@@ -100,10 +105,13 @@ impl Uploads for Shared {
     }
 
     fn find(&self, repository: &str, id: &str) -> std::result::Result<Box<dyn super::Session>, Failure> {
-        let progress = self.postgres.upload(id)?.filter(|progress| progress.repository == repository);
-        let progress = progress.ok_or_else(|| unknown(repository, id))?;
+        let progress = self.progress(repository, id)?;
         let algorithm = upload_algorithm(Some(&progress.algorithm))?;
         Ok(Box::new(self.session(id, progress, algorithm, false)))
+    }
+
+    fn offset(&self, repository: &str, id: &str) -> std::result::Result<u64, Failure> {
+        Ok(self.progress(repository, id)?.size)
     }
 
     fn forget(&self, id: &str) {
