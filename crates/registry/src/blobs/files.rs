@@ -50,6 +50,22 @@ impl Files {
         directory.join(format!("{}.json", digest.encoded()))
     }
 
+    /// Makes a directory for blobs, and with it those of all other first two digits: each would otherwise hold up a push until it is on
+    /// the disk. Directories of other things are made alone.
+    fn make_shelf(&self, shelf: &Path) -> Result<()> {
+        let algorithm = shelf.parent().expect("below a directory of ours");
+        if algorithm.parent() == Some(&self.blobs) {
+            make(algorithm)?;
+            for digits in 0..=u8::MAX {
+                let made = std::fs::create_dir(algorithm.join(format!("{digits:02x}")));
+                made.or_else(|error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+                    .what(|| format!("make {}", algorithm.display()))?;
+            }
+            sync(algorithm)?;
+        }
+        make(shelf)
+    }
+
     /// A name beside `target` that nobody else uses; digests hold no `~`.
     fn beside(&self, target: &Path) -> PathBuf {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -60,7 +76,7 @@ impl Files {
     fn replace(&self, target: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
         let parent = target.parent().expect("below a directory of ours");
         if !parent.is_dir() {
-            make(parent)?;
+            self.make_shelf(parent)?;
         }
         let new = self.beside(target);
         let outcome = write(&new).and_then(|()| std::fs::rename(&new, target));
@@ -105,7 +121,7 @@ impl Blobs for Files {
         let target = self.blob(digest);
         let parent = target.parent().expect("below the algorithm");
         if !parent.is_dir() {
-            make(parent)?;
+            self.make_shelf(parent)?;
         }
         let is_new = std::fs::hard_link(from, &target).is_ok();
         OpenOptions::new().write(true).open(from).and_then(|file| file.sync_all()).what(|| format!("sync {digest}"))?;
