@@ -583,3 +583,26 @@ fn help_has_the_form_of_runcs() {
     assert!(help.starts_with(&format!("NAME:\n   {name} create - ")), "{help}");
     runtime.bad(&["frob", "-h"], "No help topic for 'frob'");
 }
+
+#[test]
+fn an_agent_hears_of_its_filter_while_the_container_is_created() {
+    let Some(mut runtime) = Runtime::new("mkdir /x 2>&1; echo $?") else { return };
+    std::os::unix::fs::symlink("busybox", runtime.bundle.rootfs().join("bin/mkdir")).unwrap();
+    let path = runtime.bundle.path().join("agent");
+    let agent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    runtime.bundle.config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path,
+        "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY" }] });
+    runtime.good(&["create", &runtime.id]);
+    // It has been told before anybody starts the container; otherwise this would wait for ever.
+    agent.set_nonblocking(true).unwrap();
+    let (connection, _) = agent.accept().unwrap();
+    let mut bytes = [0; 4096];
+    let (length, listener) = knarr_sys::scm_rights::receive(&connection, &mut bytes).unwrap();
+    let told: Value = serde_json::from_slice(&bytes[..length]).unwrap();
+    assert_eq!((&told["pid"], &told["state"]["id"]), (&runtime.state()["pid"], &json!(runtime.id)));
+    // To close the listener answers every notified call with ENOSYS.
+    drop(listener);
+    runtime.good(&["start", &runtime.id]);
+    runtime.until_stopped();
+    runtime.good(&["delete", &runtime.id]);
+}

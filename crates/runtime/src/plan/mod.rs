@@ -128,8 +128,19 @@ pub fn plan(spec: &Spec, host: &Host, options: &CreateOptions) -> Result<Plan, P
         build.program(process);
     }
     process::become_user(&mut build, process);
-    build.gate();
-    process::confine(&mut build, process, linux.seccomp().as_ref());
+    match linux.seccomp().as_ref().filter(|profile| process::asks_agent(profile)) {
+        None => {
+            build.gate();
+            process::confine(&mut build, process, linux.seccomp().as_ref());
+        }
+        // An agent hears of its filter while the container is created, as from other runtimes: whoever starts it may wait for that.
+        Some(profile) => {
+            build.after_clone.push(ParentStep::Say(Sync::StateTold));
+            build.child.push(Step::Wait(Sync::StateTold));
+            process::confine(&mut build, process, Some(profile));
+            build.gate();
+        }
+    }
     hook::start_container(&mut build, spec);
     build.child.push(Step::Execute);
     build.finish(process.terminal().unwrap_or(false))

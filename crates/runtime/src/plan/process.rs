@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use knarr_spec::runtime::{
     Arch, Capabilities, IOPriorityClass, LinuxMemoryPolicy, LinuxPersonality, LinuxPersonalityDomain,
-    LinuxSchedulerFlag, LinuxSchedulerPolicy, LinuxSeccomp, MemoryPolicyFlagType, MemoryPolicyModeType, Process,
-    Scheduler,
+    LinuxSchedulerFlag, LinuxSchedulerPolicy, LinuxSeccomp, LinuxSeccompAction, MemoryPolicyFlagType,
+    MemoryPolicyModeType, Process, Scheduler,
 };
 use knarr_sys::capabilities::Sets;
 use knarr_sys::sched::SchedAttr;
@@ -305,6 +305,11 @@ fn not_to_be_had(build: &mut Build<'_>, wanted: u64) {
     if !missing.is_empty() {
         build.plan.notes.push(format!("process.capabilities: cannot be granted here: {}", missing.join(", ")));
     }
+}
+
+/// Whether some call is to be answered by an agent.
+pub(super) fn asks_agent(profile: &LinuxSeccomp) -> bool {
+    profile.syscalls().iter().flatten().any(|syscall| syscall.action() == LinuxSeccompAction::ScmpActNotify)
 }
 
 /// `run.oci.seccomp_bpf_data`.

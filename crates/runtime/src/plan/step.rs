@@ -138,6 +138,8 @@ pub enum Sync {
     MountFound = 11,
     /// Parent: they are.
     MountMapped = 12,
+    /// Parent: what others are told about the container stands where the child finds it.
+    StateTold = 13,
 }
 
 impl Sync {
@@ -156,6 +158,7 @@ impl Sync {
             Sync::CgroupDelegated => "cgroup-delegated",
             Sync::MountFound => "mount-found",
             Sync::MountMapped => "mount-mapped",
+            Sync::StateTold => "state-told",
         }
     }
 }
