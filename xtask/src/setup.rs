@@ -33,10 +33,30 @@ const PACKAGES: [(&str, &str, &str); 18] = [
 /// What becomes an S3 server from PyPI, in an environment of its own below the cache.
 const S3_PACKAGES: [&str; 3] = ["moto[s3]", "flask", "flask-cors"];
 
+/// What becomes an Azure blob server from npm, in a directory of its own below the cache.
+const AZURE_PACKAGE: &str = "azurite@3";
+
 /// Installs what is missing.
 pub fn run() -> Outcome {
     from_debian()?;
-    s3_server()
+    s3_server()?;
+    azure_server()
+}
+
+fn azure_server() -> Outcome {
+    let Some(home) = std::env::var_os("HOME") else { return Ok(()) };
+    let directory = Path::new(&home).join(".cache/knarr-tests/azurite");
+    if directory.join("node_modules/.bin/azurite-blob").exists() {
+        return Ok(());
+    }
+    println!("setup: missing azurite: an Azure server for the registry's blobs");
+    println!("setup: npm install --prefix {} {AZURE_PACKAGE}", directory.display());
+    let mut install = Command::new("npm");
+    install.args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"]).arg(&directory);
+    if shell::run(install.arg(AZURE_PACKAGE)).is_err() {
+        println!("setup: without it (it needs npm) the tests that need an Azure server skip");
+    }
+    Ok(())
 }
 
 fn s3_server() -> Outcome {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod azure;
 pub mod blob;
 pub mod hostile;
 pub mod http;

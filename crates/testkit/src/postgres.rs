@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use crate::process::{Guarded, signal};
+use crate::process::{Guarded, bound, signal};
 use crate::wait;
 
 /// Where Debian keeps the programs of each version.
@@ -55,7 +55,7 @@ impl Postgres {
         // Whoever runs the tests reaches the socket.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
         let command = |program: &str| {
-            let mut command = Command::new(programs.join(program));
+            let mut command = bound(programs.join(program), "QUIT");
             command.current_dir(directory.path()).env_clear().env("LC_ALL", "C.UTF-8");
             command.stdin(Stdio::null()).stdout(Stdio::null());
             if let Some((uid, gid)) = user {

@@ -1,7 +1,9 @@
 //! Child processes that cannot outlive their test.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 
 use crate::wait;
@@ -42,6 +44,21 @@ impl Drop for Guarded {
     }
 }
 
+/// Of util-linux, so everywhere but in the smallest images.
+const SETPRIV: &str = "/usr/bin/setpriv";
+
+/// A command for `program` whose process gets `signal` (a name without SIG) when the thread that starts it is gone, also when a
+/// SIGKILL left nobody to drop a [`Guarded`]. It holds from when the program runs: util-linux's setpriv asks for it and becomes
+/// the program.
+pub fn bound(program: impl AsRef<OsStr>, signal: &str) -> Command {
+    if !Path::new(SETPRIV).exists() {
+        return Command::new(program);
+    }
+    let mut command = Command::new(SETPRIV);
+    command.args(["--pdeathsig", signal, "--"]).arg(program);
+    command
+}
+
 /// Sends `signal` (a name without SIG, or a number) to process `pid`.
 pub fn signal(pid: u32, signal: &str) -> bool {
     let mut command = Command::new("/bin/kill");
@@ -63,4 +80,28 @@ pub fn feed(mut writer: impl Write + Send + 'static, bytes: Vec<u8>) -> std::thr
     std::thread::spawn(move || {
         let _ = writer.write_all(&bytes);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use super::*;
+
+    #[test]
+    fn what_is_bound_ends_with_the_thread_that_started_it() {
+        if !Path::new(SETPRIV).exists() {
+            eprintln!("skipped: {SETPRIV} is not installed");
+            return;
+        }
+        let start = || {
+            let child = Guarded::spawn(bound("/bin/sleep", "KILL").arg("600").stdin(Stdio::null())).expect("sleep");
+            let name = format!("/proc/{}/comm", child.id());
+            wait::until("sleep runs", || (std::fs::read_to_string(&name).ok()?.trim() == "sleep").then_some(()));
+            child
+        };
+        let mut child = std::thread::spawn(start).join().expect("the thread ends");
+        let end = wait::until("sleep ends", || child.try_wait().expect("our own child"));
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&end), Some(9));
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::io::{BufRead, BufReader, Error, Result};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::http::{self, Request};
-use crate::process::Guarded;
+use crate::process::{Guarded, bound};
 
 /// The bucket it has.
 pub const BUCKET: &str = "images";
@@ -35,7 +35,7 @@ impl S3 {
             eprintln!("skipped: moto is not installed (cargo xtask setup)");
             return Ok(None);
         };
-        let mut command = Command::new(program);
+        let mut command = bound(program, "KILL");
         command.args(["-H", "127.0.0.1", "-p", "0"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut server = Guarded::spawn(&mut command)?;
         let mut lines = BufReader::new(server.stderr.take().expect("piped"));

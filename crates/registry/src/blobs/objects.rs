@@ -506,6 +506,7 @@ impl Blobs for Objects {
 
 #[cfg(test)]
 pub mod tests {
+    use knarr_testkit::azure::{ACCOUNT, Azure, CONTAINER, KEY};
     use knarr_testkit::s3::{BUCKET, S3};
 
     use super::*;
@@ -513,18 +514,57 @@ pub mod tests {
 
     /// The objects of a server for tests.
     pub fn open(s3: &S3, scratch: &std::path::Path) -> Objects {
+        let credentials = "# for tests\nAWS_ACCESS_KEY_ID=test\nAWS_SECRET_ACCESS_KEY=test\n";
+        open_at(&format!("s3://{BUCKET}/some/where"), format!("http://{}", s3.address), credentials, scratch)
+    }
+
+    /// The same in Azure, with addresses for clients.
+    fn open_azure(azure: &Azure, scratch: &std::path::Path) -> Objects {
+        let credentials = format!("AZURE_STORAGE_ACCOUNT_KEY={KEY}\n");
+        let endpoint = format!("http://{}/{ACCOUNT}", azure.address);
+        open_at(&format!("azure://{ACCOUNT}/{CONTAINER}/some/where"), endpoint, &credentials, scratch)
+    }
+
+    fn open_at(url: &str, endpoint: String, text: &str, scratch: &std::path::Path) -> Objects {
         let credentials = scratch.join("credentials");
-        std::fs::write(&credentials, "# for tests\nAWS_ACCESS_KEY_ID=test\nAWS_SECRET_ACCESS_KEY=test\n").unwrap();
+        std::fs::write(&credentials, text).unwrap();
         let settings = storage::Objects {
-            url: ObjectUrl::try_from(format!("s3://{BUCKET}/some/where")).unwrap(),
-            endpoint: Some(format!("http://{}", s3.address)),
+            url: ObjectUrl::try_from(url.to_owned()).unwrap(),
+            endpoint: Some(endpoint),
             credentials: Some(credentials),
             region: None,
-            redirect: false,
+            redirect: true,
             redirect_lifetime: crate::config::values::Span::seconds(60),
         };
         let client = crate::outbound::content_client(None).unwrap();
         Objects::open(&settings, client, Driver::new().unwrap()).unwrap()
+    }
+
+    /// Three parts, read back where two of them meet.
+    fn check_large(objects: &Objects, scratch: &std::path::Path) {
+        let bytes: Vec<u8> = (0..PART_BYTES * 2 + 5).map(|number| (number / 3) as u8).collect();
+        let (digest, file) = (Digest::sha256_of(&bytes), scratch.join("large"));
+        std::fs::write(&file, &bytes).unwrap();
+        objects.put(&digest, &file).unwrap();
+        let content = objects.open(&digest).unwrap().unwrap();
+        let mut some = vec![0; 10];
+        content.read_at(&mut some, PART_BYTES as u64 - 5).unwrap();
+        assert_eq!((content.size(), some.as_slice()), (bytes.len() as u64, &bytes[PART_BYTES - 5..PART_BYTES + 5]));
+    }
+
+    /// What an upload becomes a blob by, and an address anybody reads it under.
+    fn check_adopted_and_addressed(objects: &Objects) {
+        let digest = Digest::sha256_of(b"sent");
+        let mut segment = objects.segment("uploads/one/segment");
+        segment.append(b"sent").unwrap();
+        segment.finish().unwrap();
+        objects.adopt("uploads/one/segment", 4, &digest).unwrap();
+        let address = objects.address(&digest).unwrap().expect("redirects are asked for");
+        let client = crate::outbound::content_client(None).unwrap();
+        let read = async { client.get(address).send().await?.error_for_status()?.bytes().await };
+        assert_eq!(objects.wait(read).unwrap(), "sent");
+        objects.remove_object("uploads/one/segment").unwrap();
+        assert!(objects.contains(&digest).unwrap(), "a blob is a copy of its upload");
     }
 
     #[test]
@@ -539,14 +579,24 @@ pub mod tests {
         let Some(s3) = S3::start().unwrap() else { return };
         let scratch = tempfile::tempdir().unwrap();
         let objects = open(&s3, scratch.path());
-        let bytes: Vec<u8> = (0..PART_BYTES * 2 + 5).map(|number| (number / 3) as u8).collect();
-        let (digest, file) = (Digest::sha256_of(&bytes), scratch.path().join("large"));
-        std::fs::write(&file, &bytes).unwrap();
-        objects.put(&digest, &file).unwrap();
-        let content = objects.open(&digest).unwrap().unwrap();
-        let mut some = vec![0; 10];
-        content.read_at(&mut some, PART_BYTES as u64 - 5).unwrap();
-        assert_eq!((content.size(), some.as_slice()), (bytes.len() as u64, &bytes[PART_BYTES - 5..PART_BYTES + 5]));
+        check_large(&objects, scratch.path());
+        check_adopted_and_addressed(&objects);
+    }
+
+    #[test]
+    fn objects_of_azure_keep_the_contract() {
+        let Some(azure) = Azure::start().unwrap() else { return };
+        let scratch = tempfile::tempdir().unwrap();
+        contract::check(&open_azure(&azure, scratch.path()), scratch.path(), false);
+    }
+
+    #[test]
+    fn what_is_larger_than_a_part_is_read_back_from_azure() {
+        let Some(azure) = Azure::start().unwrap() else { return };
+        let scratch = tempfile::tempdir().unwrap();
+        let objects = open_azure(&azure, scratch.path());
+        check_large(&objects, scratch.path());
+        check_adopted_and_addressed(&objects);
     }
 
     #[test]
