@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Error, Result};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::http::{self, Request};
 use crate::process::{Guarded, bound};
@@ -31,31 +31,56 @@ impl S3 {
     /// # Errors
     /// Where it does not start.
     pub fn start() -> Result<Option<S3>> {
+        let Some(s3) = S3::listening(None)? else { return Ok(None) };
+        let path = format!("/{BUCKET}");
+        let made = http::send(&s3.address, &Request { method: "PUT", path: &path, headers: Vec::new(), body: b"" })?;
+        if made.status != 200 {
+            return Err(Error::other(format!("moto makes no bucket: {}", made.status)));
+        }
+        Ok(Some(s3))
+    }
+
+    /// The same over TLS, with a certificate of its own that it leaves there with its key; `None` also where openssl is not
+    /// installed. It has no bucket yet: who trusts the certificate makes one.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub fn start_tls(certificate: &Path, key: &Path) -> Result<Option<S3>> {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+        openssl.args(["-days", "2", "-subj", "/CN=s3", "-addext", "subjectAltName=IP:127.0.0.1"]);
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        openssl.arg("-keyout").arg(key).arg("-out").arg(certificate);
+        if !openssl.output().is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: openssl is not installed (cargo xtask setup)");
+            return Ok(None);
+        }
+        S3::listening(Some((certificate, key)))
+    }
+
+    fn listening(tls: Option<(&Path, &Path)>) -> Result<Option<S3>> {
         let Some(program) = program() else {
             eprintln!("skipped: moto is not installed (cargo xtask setup)");
             return Ok(None);
         };
         let mut command = bound(program, "KILL");
         command.args(["-H", "127.0.0.1", "-p", "0"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        if let Some((certificate, key)) = tls {
+            command.arg("-c").arg(certificate).arg("-k").arg(key);
+        }
         let mut server = Guarded::spawn(&mut command)?;
         let mut lines = BufReader::new(server.stderr.take().expect("piped"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let address = loop {
             let mut line = String::new();
             if lines.read_line(&mut line)? == 0 {
                 return Err(Error::other("moto ended before it said where it listens"));
             }
-            if let Some((_, address)) = line.trim().split_once("Running on http://") {
+            if let Some((_, address)) = line.trim().split_once(&format!("Running on {scheme}://")) {
                 break address.to_owned();
             }
         };
         crate::process::drain(lines);
-        let made = http::send(
-            &address,
-            &Request { method: "PUT", path: &format!("/{BUCKET}"), headers: Vec::new(), body: b"" },
-        )?;
-        if made.status != 200 {
-            return Err(Error::other(format!("moto makes no bucket: {}", made.status)));
-        }
         Ok(Some(S3 { address, _server: server }))
     }
 }

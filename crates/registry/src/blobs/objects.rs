@@ -526,6 +526,16 @@ pub mod tests {
     }
 
     fn open_at(url: &str, endpoint: String, text: &str, scratch: &std::path::Path) -> Objects {
+        open_trusting(None, url, endpoint, text, scratch).unwrap()
+    }
+
+    fn open_trusting(
+        authorities: Option<&std::path::PathBuf>,
+        url: &str,
+        endpoint: String,
+        text: &str,
+        scratch: &std::path::Path,
+    ) -> Result<Objects> {
         let credentials = scratch.join("credentials");
         std::fs::write(&credentials, text).unwrap();
         let settings = storage::Objects {
@@ -536,8 +546,8 @@ pub mod tests {
             redirect: true,
             redirect_lifetime: crate::config::values::Span::seconds(60),
         };
-        let client = crate::outbound::content_client(None).unwrap();
-        Objects::open(&settings, client, Driver::new().unwrap()).unwrap()
+        let client = crate::outbound::content_client(authorities).unwrap();
+        Objects::open(&settings, client, Driver::new().unwrap())
     }
 
     /// Three parts, read back where two of them meet.
@@ -581,6 +591,26 @@ pub mod tests {
         let objects = open(&s3, scratch.path());
         check_large(&objects, scratch.path());
         check_adopted_and_addressed(&objects);
+    }
+
+    #[test]
+    fn a_store_behind_tls_is_used_by_who_trusts_its_authority_and_by_nobody_else() {
+        let scratch = tempfile::tempdir().unwrap();
+        let certificate = scratch.path().join("s3.crt");
+        let Some(s3) = S3::start_tls(&certificate, &scratch.path().join("s3.key")).unwrap() else { return };
+        let make = async {
+            let client = crate::outbound::content_client(Some(&certificate)).unwrap();
+            client.put(format!("https://{}/{BUCKET}", s3.address)).send().await?.error_for_status()
+        };
+        Driver::new().unwrap().wait(make).unwrap();
+        let open = |authorities| {
+            let credentials = "AWS_ACCESS_KEY_ID=test\nAWS_SECRET_ACCESS_KEY=test\n";
+            let (url, endpoint) = (format!("s3://{BUCKET}/some/where"), format!("https://{}", s3.address));
+            open_trusting(authorities, &url, endpoint, credentials, scratch.path())
+        };
+        let error = open(None).err().expect("an authority nobody knows");
+        assert!(error.to_string().contains("look into the bucket"), "{error}");
+        contract::check(&open(Some(&certificate)).unwrap(), scratch.path(), false);
     }
 
     #[test]
