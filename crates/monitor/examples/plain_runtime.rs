@@ -44,7 +44,8 @@ fn create(words: &Words, gate: &Path) -> ExitCode {
     }
     let _ = fs::remove_file(gate);
     rustix::fs::mknodat(rustix::fs::CWD, gate, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    let script = format!("read go < {}; exec sh {}", gate.display(), bundle.join("program").display());
+    // Who opens the pipe and says nothing ends it.
+    let script = format!("read go < {} && exec sh {}", gate.display(), bundle.join("program").display());
     spawn(words, &script)
 }
 

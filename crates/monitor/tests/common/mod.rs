@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use knarr_monitor::protocol::{Attach, Exit};
@@ -123,6 +124,9 @@ impl Drop for Place {
     /// Whatever a test left running. The monitor then cleans up after it, unless it does not get to that.
     fn drop(&mut self) {
         kill(self.state().pid);
+        // A monitor that was killed before it recorded what it had made leaves that waiting for its start (plain_runtime).
+        let gate = self.run_dir().join("runtime/gate");
+        let _ = fs::OpenOptions::new().write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(gate);
         for _ in 0..400 {
             // The lock falls last, when nothing of the container is left.
             if !fs::File::open(self.run_dir().join("lock")).is_ok_and(|lock| ofd_lock::is_locked(lock).unwrap()) {
