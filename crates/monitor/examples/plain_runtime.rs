@@ -1,12 +1,14 @@
-//! An OCI runtime without containers, for this crate's tests: `create` starts a shell that waits on a named pipe and then
-//! executes the script `program` in the bundle; `start` writes to the pipe. It needs no privileges.
+//! An OCI runtime without containers, for this crate's tests: `create` starts a process that waits at a socket and then executes
+//! the script `program` in the bundle; `start` says so there, and who connects and says nothing ends it. It needs no privileges.
 //!
 //! A bundle with a file `refuse` makes `create` fail with its contents as the logged error.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -24,13 +26,19 @@ impl Words {
 
 fn main() -> ExitCode {
     let words = Words(std::env::args().collect());
+    if words.0[1] == "wait" {
+        return wait(&words.0[2], &words.0[3]);
+    }
     let root = words.after("--root").unwrap().to_owned();
     fs::create_dir_all(&root).unwrap();
     let gate = Path::new(&root).join("gate");
     match words.after("json").unwrap() {
         "create" => create(&words, &gate),
         "exec" => exec(&words),
-        "start" => fs::write(gate, "go\n").map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+        "start" => match UnixStream::connect(gate).and_then(|mut gate| gate.write_all(b"go")) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
         _ => ExitCode::SUCCESS,
     }
 }
@@ -43,21 +51,36 @@ fn create(words: &Words, gate: &Path) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let _ = fs::remove_file(gate);
-    rustix::fs::mknodat(rustix::fs::CWD, gate, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    // Who opens the pipe and says nothing ends it.
-    let script = format!("read go < {} && exec sh {}", gate.display(), bundle.join("program").display());
-    spawn(words, &script)
+    // There before anybody can start it.
+    let gate = UnixListener::bind(gate).unwrap();
+    rustix::io::fcntl_setfd(&gate, rustix::io::FdFlags::empty()).unwrap();
+    let program = bundle.join("program");
+    let exe = std::env::current_exe().unwrap();
+    spawn(words, &[exe.as_os_str(), "wait".as_ref(), gate.as_raw_fd().to_string().as_ref(), program.as_os_str()])
+}
+
+/// The container's process until it is started.
+fn wait(gate: &str, program: &str) -> ExitCode {
+    let gate = UnixListener::from(knarr_sys::inherited::socket(gate.parse().unwrap()).expect("left open by create"));
+    let mut word = String::new();
+    gate.accept().unwrap().0.read_to_string(&mut word).unwrap();
+    drop(gate);
+    if word != "go" {
+        return ExitCode::FAILURE;
+    }
+    let error = Command::new("sh").arg(program).exec();
+    panic!("sh: {error}");
 }
 
 /// The first two arguments of the process are `sh` and `-c`.
 fn exec(words: &Words) -> ExitCode {
     let process: serde_json::Value =
         serde_json::from_slice(&fs::read(words.after("--process").unwrap()).unwrap()).unwrap();
-    spawn(words, process["args"][2].as_str().unwrap())
+    spawn(words, &["sh".as_ref(), "-c".as_ref(), process["args"][2].as_str().unwrap().as_ref()])
 }
 
 #[expect(clippy::zombie_processes, reason = "the monitor, as the subreaper, inherits it")]
-fn spawn(words: &Words, script: &str) -> ExitCode {
+fn spawn(words: &Words, what: &[&OsStr]) -> ExitCode {
     let mut command = Command::new("setsid");
     if let Some(socket) = words.after("--console-socket") {
         let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -66,7 +89,7 @@ fn spawn(words: &Words, script: &str) -> ExitCode {
         let stream = || Stdio::from(slave.try_clone().unwrap());
         command.arg("--ctty").stdin(stream()).stdout(stream()).stderr(stream());
     }
-    let child = command.args(["sh", "-c", script]).spawn().unwrap();
+    let child = command.args(what).spawn().unwrap();
     let mut file = fs::File::create(words.after("--pid-file").unwrap()).unwrap();
     write!(file, "{}", child.id()).unwrap();
     ExitCode::SUCCESS

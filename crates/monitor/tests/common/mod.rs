@@ -23,8 +23,6 @@ pub fn example(name: &str) -> PathBuf {
 pub struct Place {
     pub root: TempDir,
     pub config: MonitorConfig,
-    /// The other end of the pipe at which plain_runtime's container waits; closed when its directory is gone.
-    gate: Option<fs::File>,
 }
 
 impl Place {
@@ -40,7 +38,7 @@ impl Place {
         let mut config = MonitorConfig::new(create, run);
         config.runtime = Some(example("plain_runtime"));
         config.log = Some(LogConfig { path: state.join("log.jsonl"), bytes_max: None, files_max: 1 });
-        Place { root, config, gate: None }
+        Place { root, config }
     }
 
     pub fn with(program: &str, change: impl FnOnce(&mut MonitorConfig)) -> Place {
@@ -125,8 +123,8 @@ impl Drop for Place {
     /// Whatever a test left running. The monitor then cleans up after it, unless it does not get to that.
     fn drop(&mut self) {
         kill(self.state().pid);
-        // A monitor that was killed before it recorded what it had made leaves that waiting for its start, or about to.
-        self.gate = fs::OpenOptions::new().read(true).write(true).open(self.run_dir().join("runtime/gate")).ok();
+        // A monitor that was killed before it recorded what it had made leaves that waiting for its start (plain_runtime).
+        let _ = std::os::unix::net::UnixStream::connect(self.run_dir().join("runtime/gate"));
         for _ in 0..400 {
             // The lock falls last, when nothing of the container is left.
             if !fs::File::open(self.run_dir().join("lock")).is_ok_and(|lock| ofd_lock::is_locked(lock).unwrap()) {
