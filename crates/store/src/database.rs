@@ -71,13 +71,16 @@ impl Database {
     pub(crate) fn open(path: &Path) -> Result<(Database, bool)> {
         let mut is_new = false;
         let connection = match connect(path, false) {
-            Err(Error::Database { source, .. })
-                if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) && !path.exists() =>
-            {
-                create(path)?;
-                is_new = true;
+            // It is missing, or was until another opener made it: then the second attempt finds it.
+            Err(Error::Database { source, .. }) if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+                if !path.exists() {
+                    create(path)?;
+                    is_new = true;
+                }
                 connect(path, false)?
             }
+            // What was missing when SQLite wanted to write it and there when it then wanted to read it, it only reads.
+            Ok(connection) if connection.is_readonly("main").unwrap_or(false) => connect(path, false)?,
             other => other?,
         };
         let database = Database { path: path.to_owned(), connection: Mutex::new(connection) };
