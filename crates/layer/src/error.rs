@@ -84,6 +84,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A [`recipe`](crate::recipe) that cannot be followed.
+    #[error("recipe of a layer")]
+    Recipe {
+        /// Why.
+        source: io::Error,
+    },
     /// The packed bytes could not be written.
     #[error("write layer")]
     Write(#[source] io::Error),

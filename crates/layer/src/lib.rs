@@ -14,6 +14,7 @@ pub mod ids;
 pub mod index;
 pub mod limits;
 pub mod pack;
+pub mod recipe;
 pub mod rootless_owner;
 mod stream;
 pub mod unpack;

@@ -1,7 +1,8 @@
 //! Finished blobs: exact bytes under their digest.
 //!
-//! Law: a blob is there when its row is there and its file has the row's size. A row without such a file is damage, which
-//! a later pull mends; the content is not read again to find out (`check` does).
+//! Law: a blob is there when its row is there and its file has the row's size, or when it was dropped (`remake`) and the layer
+//! it is made of is there. Any other row is damage, which a later pull mends; the content is not read again to find out
+//! (`check` does).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,7 +10,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use knarr_spec::Digest;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::database::Fault;
 use crate::error::{Error, IoContext, Result};
@@ -32,13 +33,34 @@ impl Store {
         self.inner.state.join("blobs").join(digest.algorithm().as_str()).join(digest.encoded())
     }
 
-    /// The blob's file, open for reading; `None` where the store has no such blob, or lost its file.
+    /// The blob's file, open for reading; `None` where the store has no such blob, or lost its file. A blob that was dropped
+    /// is made again.
     pub fn blob_file(&self, digest: &Digest) -> Result<Option<File>> {
-        let Some(bytes) = self.database().read("find blob", |c| row(c, digest))? else { return Ok(None) };
-        self.open_blob(digest, bytes)
+        let Some(row) = self.blob_row(digest)? else { return Ok(None) };
+        if let Some(file) = self.open_blob(digest, row.bytes)? {
+            return Ok(Some(file));
+        }
+        let Some(number) = self.made_of(digest)? else { return Ok(None) };
+        self.make_again(digest, row.bytes, number).map(Some)
     }
 
-    fn open_blob(&self, digest: &Digest, bytes: u64) -> Result<Option<File>> {
+    fn blob_row(&self, digest: &Digest) -> Result<Option<BlobRow>> {
+        self.database().read("find blob", |c| row(c, digest))
+    }
+
+    /// The layer that a dropped blob is made of. Read after the file was not found: until then the blob may have been whole.
+    fn made_of(&self, digest: &Digest) -> Result<Option<i64>> {
+        let layer = self.blob_row(digest)?.and_then(|row| row.made_of);
+        Ok(layer.filter(|&number| self.layer_fs(number).is_dir()))
+    }
+
+    /// The blob, if its file is there.
+    pub(crate) fn held_file(&self, digest: &Digest) -> Result<Option<Blob>> {
+        let Some(BlobRow { bytes, .. }) = self.blob_row(digest)? else { return Ok(None) };
+        Ok(self.open_blob(digest, bytes)?.map(|_| Blob { digest: digest.clone(), bytes }))
+    }
+
+    pub(crate) fn open_blob(&self, digest: &Digest, bytes: u64) -> Result<Option<File>> {
         let path = self.blob_path(digest);
         match File::open(&path) {
             Ok(file) => Ok((file.metadata().doing("stat", &path)?.len() == bytes).then_some(file)),
@@ -67,8 +89,8 @@ impl Store {
 
     /// Whether the store has the blob, and its size.
     pub fn blob(&self, digest: &Digest) -> Result<Option<Blob>> {
-        let Some(bytes) = self.database().read("find blob", |c| row(c, digest))? else { return Ok(None) };
-        let there = self.open_blob(digest, bytes)?.is_some();
+        let Some(BlobRow { bytes, .. }) = self.blob_row(digest)? else { return Ok(None) };
+        let there = self.open_blob(digest, bytes)?.is_some() || self.made_of(digest)?.is_some();
         Ok(there.then(|| Blob { digest: digest.clone(), bytes }))
     }
 
@@ -106,8 +128,18 @@ impl Store {
     }
 }
 
-/// The size the database has for a blob.
-pub(crate) fn row(connection: &Connection, digest: &Digest) -> Result<Option<u64>, Fault> {
-    let mut query = connection.prepare_cached("SELECT bytes FROM blobs WHERE digest = ?1")?;
-    Ok(query.query_row([digest.as_str()], |row| row.get(0)).optional()?)
+/// What the database has of a blob.
+pub(crate) struct BlobRow {
+    bytes: u64,
+    /// The number of its layer, where it was dropped and is made of that.
+    made_of: Option<i64>,
+}
+
+/// The row of a blob.
+pub(crate) fn row(connection: &Connection, digest: &Digest) -> Result<Option<BlobRow>, Fault> {
+    let sql = "SELECT bytes, (SELECT number FROM layers WHERE dropped AND diff_id = digest AND boot IS NULL)
+               FROM blobs WHERE digest = ?1";
+    let mut query = connection.prepare_cached(sql)?;
+    let read = |row: &Row<'_>| Ok(BlobRow { bytes: row.get(0)?, made_of: row.get(1)? });
+    Ok(query.query_row([digest.as_str()], read).optional()?)
 }

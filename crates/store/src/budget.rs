@@ -19,7 +19,7 @@ const SETTING: &str = "budget";
 
 const SECOND_NS: i64 = 1_000_000_000;
 
-/// Limits; without any, nothing goes by itself.
+/// Limits and what is kept twice; without any, nothing goes by itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Budget {
@@ -32,6 +32,9 @@ pub struct Budget {
     /// Seconds after which an image that nobody used goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_s_max: Option<u64>,
+    /// Layers that came uncompressed are kept as trees alone: their blobs are made again when asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drop_remakeable: bool,
 }
 
 impl Budget {
@@ -124,7 +127,7 @@ impl Store {
             Ok::<_, Fault>(used)
         })?;
         let evict = over(&facts, &used_ns, &budget, keep, self.free_bytes(), now_ns());
-        if evict.is_empty() {
+        if evict.is_empty() && !budget.drop_remakeable {
             return Ok(None);
         }
         self.collect(&Policy { evict, keep_images: keep.clone(), ..Policy::default() }).map(Some)
@@ -158,7 +161,7 @@ mod tests {
         };
         let facts = Facts {
             images: vec![image(2), image(1), image(3)],
-            blobs: (1..4).map(|n| BlobFact { digest: digest(n), bytes: 100 }).collect(),
+            blobs: (1..4).map(|n| BlobFact { digest: digest(n), bytes: 100, tar_of: None, dropped: false }).collect(),
             layers: vec![LayerFact { number: 7, bytes: 1000 }],
             ..Facts::default()
         };

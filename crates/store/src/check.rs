@@ -107,8 +107,11 @@ impl Store {
         let mut damage = Vec::new();
         let mut findings = self.look(&mut damage, integrity)?;
         findings.extend(self.look(&mut damage, dangling)?);
-        for (digest, bytes) in self.look(&mut damage, blobs)? {
-            findings.extend(self.check_blob(digest, bytes, options)?);
+        for (digest, bytes, made_of) in self.look(&mut damage, blobs)? {
+            findings.extend(match made_of {
+                Some(number) if !self.blob_path(&digest).exists() => self.check_dropped(digest, number, options),
+                _ => self.check_blob(digest, bytes, options)?,
+            });
         }
         for (number, diff_id) in self.look(&mut damage, layers)? {
             if !self.layer_fs(number).is_dir() {
@@ -143,6 +146,15 @@ impl Store {
             }
             other => other,
         }
+    }
+
+    /// A blob that was dropped: whether it can be made again.
+    fn check_dropped(&self, digest: Digest, number: i64, options: &CheckOptions) -> Option<Finding> {
+        if !self.recipe_path(&digest).exists() || !self.layer_fs(number).is_dir() {
+            return Some(Finding::BlobMissing(digest));
+        }
+        let is_bad = options.contents && !self.can_be_made(&digest, number).unwrap_or(false);
+        is_bad.then_some(Finding::BlobContent(digest))
     }
 
     fn check_blob(&self, digest: Digest, expected: u64, options: &CheckOptions) -> Result<Option<Finding>> {
@@ -205,10 +217,14 @@ fn dangling(c: &Connection) -> Result<Vec<Finding>, Fault> {
     Ok(findings)
 }
 
-fn blobs(c: &Connection) -> Result<Vec<(Digest, u64)>, Fault> {
-    let mut query = c.prepare("SELECT digest, bytes FROM blobs")?;
-    let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
-    rows.map(|row| row.map_err(Fault::from).and_then(|(text, bytes)| Ok((digest(&text)?, bytes)))).collect()
+/// Digest, size, and the layer that a dropped one is made of.
+fn blobs(c: &Connection) -> Result<Vec<(Digest, u64, Option<i64>)>, Fault> {
+    let mut query = c.prepare(
+        "SELECT digest, bytes, (SELECT number FROM layers WHERE dropped AND diff_id = digest AND boot IS NULL) FROM blobs",
+    )?;
+    let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))?;
+    let blob = |(text, bytes, made_of): (String, _, _)| Ok((digest(&text)?, bytes, made_of));
+    rows.map(|row| row.map_err(Fault::from).and_then(blob)).collect()
 }
 
 fn layers(c: &Connection) -> Result<Vec<(i64, Option<DiffId>)>, Fault> {

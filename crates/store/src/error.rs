@@ -180,6 +180,16 @@ pub enum Error {
         /// What the unpacker said.
         source: knarr_layer::Error,
     },
+    /// A blob that is not kept could not be made of its layer.
+    #[error("blob {digest} is not kept, and could not be made of layers/{number}")]
+    NotMade {
+        /// The blob.
+        digest: Digest,
+        /// The layer's directory.
+        number: i64,
+        /// Why.
+        source: knarr_layer::Error,
+    },
     /// No image goes by this name.
     #[error("No such image: {0}")]
     NoSuchImage(String),
@@ -238,7 +248,8 @@ impl Error {
             Error::Sys { source, .. } => io_kind(io::Error::from(source.clone()).kind()),
             Error::Database { source, .. } => database_kind(source),
             Error::Damaged { .. } | Error::BadRecord { .. } => Kind::Damaged,
-            Error::WrongDigest { .. } | Error::WrongSize { .. } | Error::Unpack { .. } => Kind::Damaged,
+            Error::WrongDigest { .. } | Error::WrongSize { .. } => Kind::Damaged,
+            Error::Unpack { .. } | Error::NotMade { .. } => Kind::Damaged,
             Error::Busy { .. } => Kind::Busy,
             Error::TooNew { .. } | Error::BadReference(_) | Error::TooBig { .. } => Kind::Invalid,
             Error::UnknownAlgorithm(_) | Error::BadVolumeName(_) | Error::BadContainerId(_) => Kind::Invalid,
@@ -257,6 +268,7 @@ impl Error {
             Error::Damaged { .. } | Error::BadRecord { .. } => {
                 "run `knarr system check --repair`: it keeps every record that can still be read"
             }
+            Error::NotMade { .. } => "run `knarr system check --contents --repair` and pull the image again",
             Error::TooNew { .. } => "use the newer knarr that wrote it, or another directory with --root",
             Error::NotOurs { .. } => "run as its owner, or choose another directory with --root",
             Error::NoSuchLayer(_) | Error::NoSuchBlob(_) => "pull the image again: only what is missing is fetched",

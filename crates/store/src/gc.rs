@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 use knarr_spec::Digest;
 
+use crate::remake::DROPPED_BYTES_MIN;
+
 /// Which images may go although nothing is broken about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PruneImages {
@@ -31,6 +33,8 @@ pub struct Policy {
     pub evict: BTreeSet<Digest>,
     /// Images that stay whatever `images` says: the caller's filters.
     pub keep_images: BTreeSet<Digest>,
+    /// Uncompressed layers are kept as trees alone: their blobs go, and are made again when asked for.
+    pub drop_remakeable: bool,
     /// Partial blobs last written before this moment (nanoseconds since 1970) go; 0 keeps all, for resuming.
     pub partials_before_ns: i64,
 }
@@ -40,8 +44,12 @@ pub struct Policy {
 pub struct BlobFact {
     /// Its digest.
     pub digest: Digest,
-    /// Its size.
+    /// Bytes of its file; none where it was dropped.
     pub bytes: u64,
+    /// The layer whose uncompressed tar it is.
+    pub tar_of: Option<i64>,
+    /// It has no file, and is made of that layer.
+    pub dropped: bool,
 }
 
 /// A layer with a row.
@@ -84,6 +92,8 @@ pub struct PartialFact {
 pub enum OnDisk {
     /// `blobs/<alg>/<hex>`.
     Blob(Digest),
+    /// `recipes/<alg>/<hex>`.
+    Recipe(Digest),
     /// `layers/<number>`.
     Layer(i64),
     /// `snapshots/<container id>`.
@@ -136,6 +146,8 @@ pub enum Why {
     Unknown,
     /// A download nobody went on with.
     Stale,
+    /// It can be made of its layer again.
+    Remakeable,
 }
 
 impl fmt::Display for Why {
@@ -147,6 +159,7 @@ impl fmt::Display for Why {
             Why::Unreferenced => "nothing needs it",
             Why::Unknown => "not in the database",
             Why::Stale => "an old partial download",
+            Why::Remakeable => "its layer has it too",
         })
     }
 }
@@ -158,6 +171,8 @@ pub enum Doomed {
     Image(Digest),
     /// A blob, its row and its bytes.
     Blob(BlobFact),
+    /// The bytes of a blob that stays: its layer has them too.
+    Copy(BlobFact),
     /// A layer, its row and its tree.
     Layer(LayerFact),
     /// A partial blob.
@@ -187,7 +202,8 @@ pub fn plan(facts: &Facts, policy: &Policy) -> Plan {
     let staying: Vec<&ImageFact> = facts.images.iter().filter(|image| reason(image).is_none()).collect();
     let blobs: BTreeSet<&Digest> =
         staying.iter().flat_map(|image| &image.blobs).chain(&facts.leased_blobs).chain(&facts.document_blobs).collect();
-    let kept_layers = staying.iter().flat_map(|image| &image.layers);
+    let dropped = facts.blobs.iter().filter(|blob| blob.dropped && blobs.contains(&blob.digest));
+    let kept_layers = staying.iter().flat_map(|image| &image.layers).chain(dropped.filter_map(|b| b.tar_of.as_ref()));
     let layers: BTreeSet<&i64> = kept_layers.chain(&facts.snapshot_layers).chain(&facts.leased_layers).collect();
 
     let mut doomed = Vec::new();
@@ -203,6 +219,15 @@ pub fn plan(facts: &Facts, policy: &Policy) -> Plan {
         partial.bytes == 0 || old || finished.contains(&partial.digest)
     };
     doomed.extend(facts.partials.iter().filter(stale).map(|partial| (Doomed::Partial(partial.clone()), Why::Stale)));
+    if policy.drop_remakeable {
+        let is_copy = |blob: &&BlobFact| {
+            blobs.contains(&blob.digest)
+                && !facts.leased_blobs.contains(&blob.digest)
+                && blob.bytes >= DROPPED_BYTES_MIN
+                && blob.tar_of.is_some_and(|layer| layers.contains(&layer))
+        };
+        doomed.extend(facts.blobs.iter().filter(is_copy).map(|blob| (Doomed::Copy(blob.clone()), Why::Remakeable)));
+    }
     doomed.extend(strays(facts).map(|stray| (Doomed::Stray(stray.clone()), Why::Unknown)));
     Plan { doomed }
 }
@@ -210,9 +235,11 @@ pub fn plan(facts: &Facts, policy: &Policy) -> Plan {
 /// What is on disk without a row.
 fn strays(facts: &Facts) -> impl Iterator<Item = &OnDisk> {
     let blobs: BTreeSet<&Digest> = facts.blobs.iter().map(|blob| &blob.digest).collect();
+    let dropped: BTreeSet<&Digest> = facts.blobs.iter().filter(|blob| blob.dropped).map(|blob| &blob.digest).collect();
     let layers: BTreeSet<i64> = facts.layers.iter().map(|layer| layer.number).collect();
     facts.disk.iter().filter(move |found| match found {
-        OnDisk::Blob(digest) => !blobs.contains(digest),
+        OnDisk::Blob(digest) => !blobs.contains(digest) || dropped.contains(digest),
+        OnDisk::Recipe(digest) => !dropped.contains(digest),
         OnDisk::Layer(number) => !layers.contains(number),
         OnDisk::Snapshot(container) => !facts.snapshots.contains(container),
         OnDisk::Lease(token) => !facts.dead_leases.contains(token),
@@ -252,7 +279,7 @@ mod tests {
         (images(), rows, disk, some_layers(), some_digests(), some_layers()).prop_map(
             |(images, rows, disk, snapshot_layers, leased_blobs, leased_layers)| Facts {
                 images,
-                blobs: rows.0.into_iter().map(|digest| BlobFact { digest, bytes: 1 }).collect(),
+                blobs: rows.0.into_iter().map(|digest| BlobFact { digest, bytes: 1, tar_of: None, dropped: false }).collect(),
                 layers: rows.1.into_iter().map(|number| LayerFact { number, bytes: 1 }).collect(),
                 disk: disk.0.into_iter().map(OnDisk::Blob).chain(disk.1.into_iter().map(OnDisk::Layer)).collect(),
                 snapshot_layers,

@@ -31,7 +31,8 @@ pub struct Collected {
 impl Store {
     /// Plans and removes in one go.
     pub fn collect(&self, policy: &Policy) -> Result<Collected> {
-        let plan = gc::plan(&self.facts()?, policy);
+        let drop_remakeable = policy.drop_remakeable || self.budget()?.drop_remakeable;
+        let plan = gc::plan(&self.facts()?, &Policy { drop_remakeable, ..policy.clone() });
         let mut collected = self.apply(plan);
         if let Err(problem) = self.finish_removals(None) {
             collected.problems.push(problem);
@@ -62,9 +63,12 @@ impl Store {
         match doomed {
             Doomed::Image(id) => self.remove_unused_image(id, why == Why::Dangling),
             Doomed::Blob(blob) => self.remove_blob(&blob.digest),
+            Doomed::Copy(BlobFact { digest, tar_of: Some(number), .. }) => self.remove_copy(digest, *number),
+            Doomed::Copy(_) => Ok(false),
             Doomed::Layer(layer) => self.remove_layer(layer.number),
             Doomed::Partial(partial) => self.remove_partial(&partial.digest, partial.modified_ns),
             Doomed::Stray(OnDisk::Blob(digest)) => self.remove_blob(digest),
+            Doomed::Stray(OnDisk::Recipe(digest)) => self.remove_recipe(digest),
             Doomed::Stray(OnDisk::Layer(number)) => self.remove_layer(*number),
             Doomed::Stray(OnDisk::Snapshot(container)) => self.remove_stray_snapshot(container),
             Doomed::Stray(OnDisk::Rubbish(path)) => remove_rubbish(path),
@@ -81,15 +85,48 @@ impl Store {
         })
     }
 
-    /// Under the lock that a writer of the same blob takes, so that a new file is never mistaken for the old one.
     fn remove_blob(&self, digest: &Digest) -> Result<bool> {
+        self.with_blob_locked(digest, || {
+            let gone = self.database().write("collect blob", Durability::Normal, |c| forget_blob(c, digest))?;
+            let file_only = !gone && self.is_dropped(digest)?;
+            if gone || file_only {
+                unlink(&self.blob_path(digest))?;
+            }
+            if gone {
+                unlink(&self.recipe_path(digest))?;
+            }
+            Ok(gone || file_only)
+        })
+    }
+
+    fn remove_copy(&self, digest: &Digest, number: i64) -> Result<bool> {
+        // Another collection may have been faster.
+        self.with_blob_locked(digest, || Ok(!self.is_dropped(digest)? && self.drop_blob(digest, number)?))
+    }
+
+    fn remove_recipe(&self, digest: &Digest) -> Result<bool> {
+        self.with_blob_locked(digest, || {
+            let dropped = self.is_dropped(digest)?;
+            if !dropped {
+                unlink(&self.recipe_path(digest))?;
+            }
+            Ok(!dropped)
+        })
+    }
+
+    fn is_dropped(&self, digest: &Digest) -> Result<bool> {
+        self.database().read("find blob", |c| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM blobs WHERE digest = ?1 AND dropped)";
+            Ok(c.prepare_cached(sql)?.query_row([digest.as_str()], |row| row.get(0))?)
+        })
+    }
+
+    /// Under the lock that a writer of the same blob takes, so that a new file is never mistaken for the old one. `false`
+    /// where somebody has it.
+    fn with_blob_locked(&self, digest: &Digest, remove: impl FnOnce() -> Result<bool>) -> Result<bool> {
         let partial = self.partial_path(digest)?;
         let Some(_lock) = lock::try_lock(open_partial(&partial)?, &partial)? else { return Ok(false) };
-        let gone = self.database().write("collect blob", Durability::Normal, |c| forget_blob(c, digest))?;
-        if gone {
-            let path = self.blob_path(digest);
-            unlink(&path)?;
-        }
+        let gone = remove()?;
         if std::fs::metadata(&partial).is_ok_and(|metadata| metadata.len() == 0) {
             unlink(&partial)?;
         }
@@ -159,6 +196,7 @@ fn forget_layer(c: &Connection, number: i64) -> Result<bool, Fault> {
     let sql = "SELECT EXISTS (SELECT 1 FROM snapshot_layers WHERE number = ?1)
                    OR EXISTS (SELECT 1 FROM lease_layers WHERE number = ?1)
                    OR EXISTS (SELECT 1 FROM images WHERE implied = ?1)
+                   OR EXISTS (SELECT 1 FROM layers JOIN blobs ON digest = diff_id WHERE number = ?1 AND dropped)
                    OR EXISTS (SELECT 1 FROM layers JOIN image_layers USING (diff_id) WHERE number = ?1)";
     if c.prepare_cached(sql)?.query_row([number], |row| row.get(0))? {
         return Ok(false);
@@ -170,6 +208,7 @@ fn forget_layer(c: &Connection, number: i64) -> Result<bool, Fault> {
 fn bytes(doomed: &Doomed) -> u64 {
     match doomed {
         Doomed::Blob(BlobFact { bytes, .. })
+        | Doomed::Copy(BlobFact { bytes, .. })
         | Doomed::Layer(LayerFact { bytes, .. })
         | Doomed::Partial(PartialFact { bytes, .. }) => *bytes,
         Doomed::Image(_) | Doomed::Stray(_) | Doomed::Lease(_) => 0,
@@ -177,7 +216,7 @@ fn bytes(doomed: &Doomed) -> u64 {
 }
 
 /// Removes a file that may be gone.
-fn unlink(path: &Path) -> Result<()> {
+pub(crate) fn unlink(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.doing("remove", path),

@@ -50,12 +50,8 @@ impl Store {
     fn on_disk(&self) -> Result<Vec<OnDisk>> {
         let state = &self.inner.state;
         let mut found = Vec::new();
-        for algorithm in entries(&state.join("blobs"))? {
-            let name = algorithm.file_name();
-            let digest = |entry: &DirEntry| digest_of(&name.to_string_lossy(), &entry.file_name().to_string_lossy());
-            let named = |entry: DirEntry| digest(&entry).map_or(OnDisk::Rubbish(entry.path()), OnDisk::Blob);
-            found.extend(entries(&algorithm.path())?.into_iter().map(named));
-        }
+        found.extend(by_digest(&state.join("blobs"), OnDisk::Blob)?);
+        found.extend(by_digest(&state.join("recipes"), OnDisk::Recipe)?);
         for algorithm in entries(&state.join("ingest"))? {
             let unnamed =
                 |entry: &DirEntry| entry.file_name().to_string_lossy().contains(crate::ingest::TAKE_OVER_MARK);
@@ -102,6 +98,18 @@ impl Store {
     }
 }
 
+/// The files of `<dir>/<alg>/<hex>`.
+fn by_digest(dir: &Path, what: impl Fn(Digest) -> OnDisk) -> Result<Vec<OnDisk>> {
+    let mut found = Vec::new();
+    for algorithm in entries(dir)? {
+        let name = algorithm.file_name();
+        let digest = |entry: &DirEntry| digest_of(&name.to_string_lossy(), &entry.file_name().to_string_lossy());
+        let named = |entry: DirEntry| digest(&entry).map_or(OnDisk::Rubbish(entry.path()), &what);
+        found.extend(entries(&algorithm.path())?.into_iter().map(named));
+    }
+    Ok(found)
+}
+
 /// When a file was last written to, in nanoseconds since 1970.
 pub(crate) fn modified_ns(metadata: &std::fs::Metadata) -> i64 {
     metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
@@ -127,8 +135,10 @@ fn is_scaffold(entry: &DirEntry) -> bool {
 }
 
 fn read_rows(c: &Connection, facts: &mut Facts) -> Result<(), Fault> {
-    facts.blobs = collect(c, "SELECT digest, bytes FROM blobs", |row| {
-        Ok(BlobFact { digest: digest(row.get(0)?)?, bytes: row.get(1)? })
+    let sql = "SELECT digest, iif(dropped, 0, bytes), number, dropped FROM blobs
+               LEFT JOIN layers ON diff_id = digest AND boot IS NULL";
+    facts.blobs = collect(c, sql, |row| {
+        Ok(BlobFact { digest: digest(row.get(0)?)?, bytes: row.get(1)?, tar_of: row.get(2)?, dropped: row.get(3)? })
     })?;
     facts.layers = collect(c, "SELECT number, tree_bytes FROM layers", |row| {
         Ok(LayerFact { number: row.get(0)?, bytes: row.get(1)? })

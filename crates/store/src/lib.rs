@@ -3,6 +3,7 @@
 //! ```text
 //! <state>/knarr.db               what is known; knarr.db-wal and knarr.db-shm belong to it
 //!         blobs/<alg>/<hex>      exact bytes, read-only
+//!         recipes/<alg>/<hex>    how a blob that was dropped is made again
 //!         ingest/<alg>/<hex>     a blob in the making; its writer holds an flock on it; <hex>.state is the hash so far
 //!         layers/<number>/fs     an unpacked layer; its maker holds an flock on layers/<number>
 //!         snapshots/<id>/{upper,work}
@@ -46,6 +47,7 @@ mod lease;
 mod lock;
 mod partial;
 mod records;
+mod remake;
 mod repair;
 mod reserve;
 mod salvage;

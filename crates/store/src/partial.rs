@@ -47,8 +47,18 @@ impl Store {
     /// Starts or continues the blob `digest`, of `size` bytes where that is known. From here on the blob is protected from
     /// collection as long as this store is open.
     pub fn ingest(&self, digest: &Digest, size: Option<u64>) -> Result<IngestState> {
+        self.ingest_unless(digest, size, Store::present)
+    }
+
+    /// Starts or continues a blob unless `present` says it is there.
+    pub(crate) fn ingest_unless(
+        &self,
+        digest: &Digest,
+        size: Option<u64>,
+        present: impl Fn(&Store, &Digest) -> Result<Option<Blob>>,
+    ) -> Result<IngestState> {
         Hasher::for_digest(digest)?;
-        if let Some(blob) = self.present(digest)? {
+        if let Some(blob) = present(self, digest)? {
             return Ok(IngestState::Present(blob));
         }
         let path = self.partial_path(digest)?;
@@ -56,7 +66,7 @@ impl Store {
             return Ok(IngestState::Busy(IngestBusy { file: open_partial(&path)?, path }));
         };
         // Between the look and the lock the last writer may have finished.
-        if let Some(blob) = self.present(digest)? {
+        if let Some(blob) = present(self, digest)? {
             let _ = std::fs::remove_file(&path);
             return Ok(IngestState::Present(blob));
         }

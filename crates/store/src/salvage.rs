@@ -88,11 +88,14 @@ struct Copied {
 
 /// Copies a table from both ends. Errors are the new database's; the old one's only end the reading.
 fn copy_table(old: &Connection, new: &Connection, table: &str) -> rusqlite::Result<Copied> {
-    let columns = new.prepare(&format!("SELECT * FROM {table}"))?.column_count();
+    // An older database has fewer columns.
+    let Ok(query) = old.prepare(&format!("SELECT * FROM {table}")) else { return Ok(Copied { rows: 0, whole: false }) };
+    let names: Vec<&str> = query.column_names().collect();
+    let (columns, names) = (names.len(), names.join(", "));
     // The order of the table's own pages: a damaged index is not touched.
     let key = if new.prepare(&format!("SELECT rowid FROM {table}")).is_ok() { "rowid" } else { "1" };
     let marks = vec!["?"; columns].join(", ");
-    let mut insert = new.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({marks})"))?;
+    let mut insert = new.prepare(&format!("INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})"))?;
     let mut copied = Copied { rows: 0, whole: true };
     for order in ["ASC", "DESC"] {
         let rows =

@@ -5,7 +5,7 @@
 //! Not here: opening and transactions (`database`).
 
 /// Each step brings a database from version `index` to `index + 1`.
-pub(crate) const STEPS: &[&str] = &[FIRST, SECOND];
+pub(crate) const STEPS: &[&str] = &[FIRST, SECOND, THIRD];
 
 /// The version this program writes.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
@@ -207,4 +207,9 @@ CREATE TABLE settings (
     name       TEXT PRIMARY KEY,
     value      TEXT NOT NULL
 ) WITHOUT ROWID;
+";
+
+const THIRD: &str = "
+-- The blob has no file: it is the tar of the layer with its diff id, and is made again when asked for.
+ALTER TABLE blobs ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
 ";

@@ -40,7 +40,7 @@ pub struct DiskUsage {
     pub images: Vec<ImageUsage>,
     /// All layers, each once.
     pub layer_bytes: u64,
-    /// All finished blobs.
+    /// All finished blobs, and the recipes of those that were dropped.
     pub blob_bytes: u64,
     /// Partial blobs.
     pub partial_bytes: u64,
@@ -115,14 +115,14 @@ impl Store {
         let (volumes, volumes_alone) = meter.entries(&state.join("volumes"))?;
         let mut usage = DiskUsage {
             layer_bytes: layers.values().sum(),
-            blob_bytes: meter.tree(&state.join("blobs"))?,
+            blob_bytes: meter.tree(&state.join("blobs"))? + meter.tree(&state.join("recipes"))?,
             partial_bytes: meter.tree(&state.join("ingest"))?,
             snapshots,
             volumes,
             other_bytes: layers_alone + snapshots_alone + volumes_alone,
             ..DiskUsage::default()
         };
-        let counted = ["layers", "snapshots", "volumes", "blobs", "ingest", "containers"];
+        let counted = ["layers", "snapshots", "volumes", "blobs", "recipes", "ingest", "containers"];
         for entry in entries(state)? {
             if !counted.iter().any(|name| entry.file_name() == *name) {
                 usage.other_bytes += meter.tree(&entry.path())?;

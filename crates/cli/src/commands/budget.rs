@@ -22,6 +22,17 @@ pub(crate) struct SystemBudget {
     /// Time after which an unused image goes (30d); `none` for no limit
     #[arg(long, value_name = "TIME")]
     max_age: Option<String>,
+    /// Blobs of uncompressed layers (as `load` brings them), which can be made again from their trees: `keep` both, or `drop`
+    /// the blobs with the next collection and make them when they are pushed or saved
+    #[arg(long, value_name = "WHAT", value_enum)]
+    remakeable: Option<Remakeable>,
+}
+
+/// What becomes of blobs that can be made again.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Remakeable {
+    Keep,
+    Drop,
 }
 
 impl Verb for SystemBudget {
@@ -37,7 +48,8 @@ impl Verb for SystemBudget {
             "none" => Ok(None),
             text => parse_size("size", text).map(|bytes| u64::try_from(bytes).ok()),
         };
-        let changes = self.max_used.is_some() || self.min_free.is_some() || self.max_age.is_some();
+        let changes = self.max_used.is_some() || self.min_free.is_some() || self.max_age.is_some()
+            || self.remakeable.is_some();
         if let Some(text) = &self.max_used {
             budget.used_bytes_max = bytes(text)?;
         }
@@ -53,16 +65,20 @@ impl Verb for SystemBudget {
                 }
             };
         }
+        if let Some(what) = self.remakeable {
+            budget.drop_remakeable = matches!(what, Remakeable::Drop);
+        }
         if changes {
             set(&context, &budget)?;
             world.notes_of(&context);
         }
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
         print(&format!(
-            "Max used:  {}\nMin free:  {}\nMax age:   {}\n",
+            "Max used:    {}\nMin free:    {}\nMax age:     {}\nRemakeable:  {}\n",
             or_none(budget.used_bytes_max.map(|bytes| size(bytes, 4))),
             or_none(budget.free_bytes_min.map(|bytes| size(bytes, 4))),
             or_none(budget.age_s_max.map(duration)),
+            if budget.drop_remakeable { "drop" } else { "keep" },
         ))?;
         Ok(0)
     }

@@ -1,5 +1,6 @@
 //! Budgets of the store, kept after whatever adds images.
 
+use knarr_store::gc::Doomed;
 use knarr_store::{Budget, ImageRecord};
 
 use crate::{Context, Result};
@@ -10,9 +11,11 @@ pub fn keep(context: &Context, added: &[&ImageRecord]) {
     let keep = added.iter().map(|image| image.id.clone()).collect();
     match context.store.keep_budget(&keep) {
         Ok(Some(collected)) => {
-            let images =
-                collected.removed.iter().filter(|(doomed, _)| matches!(doomed, knarr_store::gc::Doomed::Image(_)));
-            context.note(format!("{} unused images were over the budget and were removed", images.count()));
+            let is_image = |doomed: &Doomed| matches!(doomed, Doomed::Image(_));
+            let images = collected.removed.iter().filter(|(doomed, _)| is_image(doomed)).count();
+            if images > 0 {
+                context.note(format!("{images} unused images were over the budget and were removed"));
+            }
         }
         Ok(None) => {}
         Err(error) => context.note(format!("the budget was not kept: {error}")),

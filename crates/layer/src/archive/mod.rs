@@ -15,6 +15,7 @@ use knarr_sys::at::Timespec;
 use self::header::{BLOCK_BYTES, Block, Layout};
 use self::pax::{Pax, Xattr};
 use self::sparse::Sparse;
+use crate::recipe::Data;
 use crate::stream::Stream;
 use crate::{Error, HeaderFault, Limits};
 
@@ -116,6 +117,11 @@ impl<'a, 's> Archive<'a, 's> {
                 _ => return self.merge(at, &block, layout, fields, preceding).map(Some),
             }
         }
+    }
+
+    /// Where the data of the current entry stands, none of which was taken yet.
+    pub fn data(&self) -> Data {
+        Data { at: self.stream.position(), bytes: self.data_left }
     }
 
     /// Data of the current entry that can be looked at now; none at its end.

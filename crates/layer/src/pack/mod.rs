@@ -22,7 +22,7 @@ use knarr_sys::Root;
 use self::changes::Chosen;
 pub use self::changes::{Change, changes};
 use self::diff::Overlay;
-use self::sink::Sink;
+pub(crate) use self::sink::Sink;
 use self::walk::{Plain, Walk};
 pub(crate) use self::walk::{joined, too_long};
 use crate::{Compression, Error, IdMap};

@@ -20,7 +20,7 @@ use knarr_spec::DiffId;
 use knarr_sys::Root;
 
 use self::entries::Unpacker;
-pub(crate) use self::place::{OPAQUE_NAME, WHITEOUT_PREFIX, show};
+pub(crate) use self::place::{OPAQUE_NAME, Place, WHITEOUT_PREFIX, show};
 use self::tree::Tree;
 pub(crate) use self::tree::{failed, is_dir, is_whiteout};
 use crate::archive::Archive;

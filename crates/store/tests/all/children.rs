@@ -8,14 +8,18 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use knarr_spec::Digest;
+use knarr_layer::Unpacked;
+use knarr_spec::{DiffId, Digest};
 use knarr_store::gc::Policy;
 use knarr_store::{Durability, ImageRemoval, IngestState, LayerRecord, Store, VolumeRecord};
 
-use crate::support::{container, diff_id, id, new_image, open, unpacked};
+use crate::support::{container, diff_id, id, new_image, open, tar, unpacked};
 
 /// Bytes of a blob: enough for several writes, little enough for thousands of rounds.
 const BLOB_BYTES: usize = 40_000;
+
+/// Bytes of the file in an uncompressed layer: enough that its blob is worth dropping.
+const FILE_BYTES: usize = 70_000;
 
 /// Random numbers that a seed repeats.
 pub struct Random(pub u64);
@@ -111,7 +115,7 @@ fn works_when_told_to() {
             6 => remove_image(&store, name, &mut random),
             7 => remove_container(&store, name, &mut random),
             8 => toggle_volume(&store, name, &mut random),
-            _ => collect(&store),
+            _ => collect(&store, random.below(2) == 0),
         }
     }
 }
@@ -130,21 +134,31 @@ fn doing<T>(what: &str, body: impl FnOnce() -> T) -> T {
     value
 }
 
-/// The content of the blob that stands for a layer called `text`.
+/// The content of the blob that stands for a layer called `text`: of every other one its tar.
 pub fn blob_content(text: &str) -> Vec<u8> {
-    text.bytes().cycle().take(BLOB_BYTES).collect()
+    if is_tar(text) { tar(text, &file_content(text)) } else { text.bytes().cycle().take(BLOB_BYTES).collect() }
+}
+
+/// The content of the one file in a layer, which has the layer's name.
+pub fn file_content(text: &str) -> Vec<u8> {
+    text.bytes().cycle().take(if is_tar(text) { FILE_BYTES } else { text.len() }).collect()
+}
+
+fn is_tar(text: &str) -> bool {
+    text.ends_with(['1', '3', '5'])
 }
 
 /// One of a few layers that all workers share.
 fn shared_layer(store: &Store, random: &mut Random) -> LayerRecord {
     let text = format!("layer-{}", random.below(6));
     let blob = download(store, &blob_content(&text));
-    if let Some(there) = store.layer(&diff_id(&text)).unwrap() {
+    let diff_id = if is_tar(&text) { DiffId(blob.clone()) } else { diff_id(&text) };
+    if let Some(there) = store.layer(&diff_id).unwrap() {
         return there;
     }
     let build = store.begin_layer().unwrap();
-    std::fs::write(build.path().join(&text), &text).unwrap();
-    build.commit(unpacked(&text), &blob).unwrap()
+    std::fs::write(build.path().join(&text), file_content(&text)).unwrap();
+    build.commit(Unpacked { diff_id, ..unpacked(&text) }, &blob).unwrap()
 }
 
 /// Fetches a blob as a registry client does: in pieces, from where it was.
@@ -201,7 +215,7 @@ fn remove_image(store: &Store, name: &str, random: &mut Random) {
         ImageRemoval::Done(_) => say("done", &format!("-image {tag}")),
         _ => say("done", &format!("+image {tag}")),
     }
-    collect(store);
+    collect(store, false);
 }
 
 fn remove_container(store: &Store, name: &str, random: &mut Random) {
@@ -232,7 +246,7 @@ fn toggle_volume(store: &Store, name: &str, random: &mut Random) {
     std::fs::write(data.join("file"), "data").unwrap();
 }
 
-fn collect(store: &Store) {
-    let collected = store.collect(&Policy::default()).unwrap();
+fn collect(store: &Store, drop_remakeable: bool) {
+    let collected = store.collect(&Policy { drop_remakeable, ..Policy::default() }).unwrap();
     assert!(collected.problems.is_empty(), "{:?}", collected.problems);
 }

@@ -8,11 +8,11 @@ use knarr_spec::Digest;
 use knarr_store::{CheckOptions, Durability, Error, Finding, Kind, LayerRecord, Mended, Store, salvage};
 use knarr_sys::credentials;
 
-use crate::support::{Fresh, container, fresh, id, image, new_image, open, put};
+use crate::support::{Fresh, container, fresh, id, image, new_image, open, put, tar};
 
 const THOROUGH: CheckOptions = CheckOptions { contents: true };
 
-fn unpack_options() -> UnpackOptions {
+pub fn unpack_options() -> UnpackOptions {
     UnpackOptions {
         compression: None,
         whiteouts: WhiteoutForm::OverlayUser,
@@ -32,18 +32,7 @@ fn ours() -> IdMap {
 
 /// A layer that is really unpacked from a tar with one file.
 fn real_layer(store: &Store, name: &str) -> LayerRecord {
-    let mut header = [0u8; 512];
-    header[..name.len()].copy_from_slice(name.as_bytes());
-    for (at, field) in [(100, "0000644\0"), (108, "0000000\0"), (116, "0000000\0"), (124, "00000000000\0")] {
-        header[at..at + field.len()].copy_from_slice(field.as_bytes());
-    }
-    header[136..148].copy_from_slice(b"00000000000\0");
-    header[156] = b'0';
-    header[257..265].copy_from_slice(b"ustar\x0000");
-    header[148..156].fill(b' ');
-    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    let tar = [header.as_slice(), &[0; 1024]].concat();
+    let tar = tar(name, b"");
     let blob = put(store, &tar);
     let build = store.begin_layer().unwrap();
     let unpacked = knarr_layer::unpack(tar.as_slice(), build.root(), &unpack_options()).unwrap();

@@ -6,6 +6,7 @@ mod containers;
 mod crashes;
 mod damage;
 mod documents;
+mod dropped;
 mod full_disk;
 mod garbage;
 mod images;

@@ -67,6 +67,25 @@ pub fn unpacked(text: &str) -> Unpacked {
     }
 }
 
+/// A tar of one file.
+pub fn tar(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut header = [0u8; 512];
+    header[..name.len()].copy_from_slice(name.as_bytes());
+    let size = format!("{:011o}\0", content.len());
+    for (at, field) in [(100, "0000644\0"), (108, "0000000\0"), (116, "0000000\0"), (124, &size)] {
+        header[at..at + field.len()].copy_from_slice(field.as_bytes());
+    }
+    header[136..148].copy_from_slice(b"00000000000\0");
+    header[156] = b'0';
+    header[257..265].copy_from_slice(b"ustar\x0000");
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let mut tar = [&header, content].concat();
+    tar.resize(tar.len().next_multiple_of(512) + 1024, 0);
+    tar
+}
+
 /// A layer with one file, named and filled with `text`.
 pub fn layer(store: &Store, text: &str) -> LayerRecord {
     let build = store.begin_layer().unwrap();

@@ -18,6 +18,7 @@ cases!["storm":
     a_disk_that_fills_up_at_any_moment_loses_nothing,
     prune_and_df_agree_with_du,
     a_budget_is_kept_by_itself,
+    a_blob_that_its_layer_has_too_goes_and_comes_back,
 ];
 
 const KILLS: u64 = 30;
@@ -42,14 +43,14 @@ fn number(variable: &str, default: u64) -> u64 {
 }
 
 /// An image of two layers with a few megabytes that do not compress away; `mark` makes it unlike others.
-fn image(probe: &[u8], mark: u32) -> ImageMaker {
+fn image(probe: &[u8], mark: u32, compression: Compression) -> ImageMaker {
     let noise: Vec<u8> =
         (0..1_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761).wrapping_add(mark) >> 23) as u8).collect();
     let files =
         |tar: LayerTar, at: usize| tar.file(&format!("data/{at}"), 0o644, &noise[at * 1000..at * 1000 + 40_000]);
     let layer = (0..40).fold(LayerTar::new().dir("data/", 0o755), files).file("mark", 0o644, mark.to_string());
     let base = LayerTar::new().dir("bin/", 0o755).file("bin/probe", 0o755, probe).finish();
-    let layers = [base, layer.finish()].into_iter().map(|tar| (tar, Compression::Gzip)).collect();
+    let layers = [base, layer.finish()].into_iter().map(|tar| (tar, compression)).collect();
     ImageMaker { layers, ..ImageMaker::new(json!({"Env": ["PATH=/bin"], "Cmd": ["/bin/probe"]}), Vec::new()) }
 }
 
@@ -85,12 +86,13 @@ fn act(random: &mut Random, server: &str) -> Act {
 
 fn verbs_killed_at_random_moments_lose_nothing_and_leave_nothing(lab: &Lab) {
     let probe = probe(lab);
-    image(&probe, 1).save(&lab.path("one.tar"), "one:latest").expect("written");
-    image(&probe, 2).save(&lab.path("two.tar"), "two:latest").expect("written");
-    let three = image(&probe, 3).make();
+    image(&probe, 1, Compression::Gzip).save(&lab.path("one.tar"), "one:latest").expect("written");
+    image(&probe, 2, Compression::Plain).save(&lab.path("two.tar"), "two:latest").expect("written");
+    let three = image(&probe, 3, Compression::Gzip).make();
     let server = Server::start(Hold::default().image("three", "v1", &three), Gate::Open, None).expect("a server");
     let server = server.address.to_string();
     lab.load("probe");
+    lab.knarr(["system", "budget", "--remakeable", "drop"]).ok();
     lab.knarr(["run", "--name", "boat", "probe", "probe", "write", "/x", "cargo"]).ok();
     lab.knarr(["export", "-o", "boat.tar", "boat"]).ok();
     let mut random = Random(number("KNARR_E2E_SEED", 0x5eed_0001));
@@ -152,7 +154,7 @@ fn is_empty(dir: &Path) -> bool {
 
 /// After the last image: not a blob, layer, snapshot, lease or piece of rubbish.
 fn nothing_left(state: &Path) {
-    for dir in ["blobs/sha256", "layers", "snapshots", "trash", "leases", "ingest/sha256", "containers"] {
+    for dir in ["blobs/sha256", "recipes/sha256", "layers", "snapshots", "trash", "leases", "ingest/sha256", "containers"] {
         let names = fs::read_dir(state.join(dir)).map_or(Vec::new(), |entries| {
             entries.flatten().map(|entry| entry.file_name()).filter(|name| name != "0").collect::<Vec<_>>()
         });
@@ -163,8 +165,8 @@ fn nothing_left(state: &Path) {
 
 fn sixty_four_processes_at_once_are_in_nobodys_way(lab: &Lab) {
     let probe = probe(lab);
-    image(&probe, 1).save(&lab.path("one.tar"), "one:latest").expect("written");
-    let three = image(&probe, 3).make();
+    image(&probe, 1, Compression::Gzip).save(&lab.path("one.tar"), "one:latest").expect("written");
+    let three = image(&probe, 3, Compression::Gzip).make();
     let server = Server::start(Hold::default().image("three", "v1", &three), Gate::Open, None).expect("a server");
     lab.load("probe");
     let lines: Vec<String> = (0..64)
@@ -199,7 +201,7 @@ fn sixty_four_processes_at_once_are_in_nobodys_way(lab: &Lab) {
 fn a_disk_that_fills_up_at_any_moment_loses_nothing(lab: &Lab) {
     lab.needs_root();
     let probe = probe(lab);
-    image(&probe, 1).save(&lab.path("one.tar"), "one:latest").expect("written");
+    image(&probe, 1, Compression::Gzip).save(&lab.path("one.tar"), "one:latest").expect("written");
     let small = lab.path("small");
     fs::create_dir_all(&small).expect("a directory");
     // A fresh disk for every size: from too small for a database to large enough for all.
@@ -267,9 +269,9 @@ fn prune_and_df_agree_with_du(lab: &Lab) {
 fn a_budget_is_kept_by_itself(lab: &Lab) {
     let probe = probe(lab);
     for n in 1..4 {
-        image(&probe, n).save(&lab.path(&format!("{n}.tar")), &format!("i{n}:latest")).expect("written");
+        image(&probe, n, Compression::Gzip).save(&lab.path(&format!("{n}.tar")), &format!("i{n}:latest")).expect("written");
     }
-    lab.knarr(["system", "budget"]).ok().shows("Max used:  none");
+    lab.knarr(["system", "budget"]).ok().shows("Max used:    none");
     for n in 1..3 {
         lab.knarr(["load", "-q", "-i", &format!("{n}.tar")]).ok();
     }
@@ -287,4 +289,24 @@ fn a_budget_is_kept_by_itself(lab: &Lab) {
     let names = lab.knarr(["images", "--format", "{{.Repository}}"]).ok().stdout;
     assert!(names.contains("i3"), "what was just loaded stays\n{names}");
     lab.knarr(["system", "budget", "--max-age", "soon"]).fails().says("is no time");
+}
+
+fn a_blob_that_its_layer_has_too_goes_and_comes_back(lab: &Lab) {
+    image(&probe(lab), 1, Compression::Plain).save(&lab.path("one.tar"), "one:latest").expect("written");
+    lab.knarr(["load", "-q", "-i", "one.tar"]).ok();
+    let blob_bytes = || {
+        let entries = fs::read_dir(lab.path("state/blobs/sha256")).expect("blobs");
+        entries.map(|entry| entry.and_then(|entry| entry.metadata()).expect("a blob").len()).sum::<u64>()
+    };
+    let id = lab.knarr(["image", "inspect", "--format", "{{.Id}}", "one"]).ok().stdout;
+    lab.knarr(["system", "prune", "-f"]).ok();
+    let before = blob_bytes();
+    lab.knarr(["system", "budget", "--remakeable", "drop"]).ok().shows("Remakeable:  drop");
+    assert!(blob_bytes() < before / 10, "{} of {before} bytes are left", blob_bytes());
+    lab.knarr(["system", "check", "--contents"]).ok().shows("no damage found");
+    lab.knarr(["save", "-o", "again.tar", "one"]).ok();
+    lab.knarr(["rmi", "one"]).ok();
+    lab.knarr(["load", "-q", "-i", "again.tar"]).ok();
+    assert_eq!(lab.knarr(["image", "inspect", "--format", "{{.Id}}", "one"]).ok().stdout, id);
+    lab.knarr(["run", "--rm", "one", "probe", "true"]).ok();
 }
