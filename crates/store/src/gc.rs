@@ -279,7 +279,11 @@ mod tests {
         (images(), rows, disk, some_layers(), some_digests(), some_layers()).prop_map(
             |(images, rows, disk, snapshot_layers, leased_blobs, leased_layers)| Facts {
                 images,
-                blobs: rows.0.into_iter().map(|digest| BlobFact { digest, bytes: 1, tar_of: None, dropped: false }).collect(),
+                blobs: rows
+                    .0
+                    .into_iter()
+                    .map(|digest| BlobFact { digest, bytes: 1, tar_of: None, dropped: false })
+                    .collect(),
                 layers: rows.1.into_iter().map(|number| LayerFact { number, bytes: 1 }).collect(),
                 disk: disk.0.into_iter().map(OnDisk::Blob).chain(disk.1.into_iter().map(OnDisk::Layer)).collect(),
                 snapshot_layers,

@@ -113,6 +113,24 @@ impl LayerTar {
         self.file(path, mode, content)
     }
 
+    /// A regular file of `bytes` bytes of which only some pieces are stored (offset and content, ascending), as GNU's pax
+    /// form 0.1.
+    pub fn sparse_file(mut self, path: &str, mode: u32, bytes: u64, pieces: &[(u64, &[u8])]) -> LayerTar {
+        let map: Vec<String> = pieces.iter().map(|(at, piece)| format!("{at},{}", piece.len())).collect();
+        let records = [
+            ("GNU.sparse.major", "0".to_owned()),
+            ("GNU.sparse.minor", "1".to_owned()),
+            ("GNU.sparse.name", path.to_owned()),
+            ("GNU.sparse.size", bytes.to_string()),
+            ("GNU.sparse.numblocks", pieces.len().to_string()),
+            ("GNU.sparse.map", map.join(",")),
+        ];
+        let records = records.iter().map(|(name, value)| (*name, value.as_bytes()));
+        self.0.append_pax_extensions(records).expect("writing to memory");
+        let stored: Vec<u8> = pieces.iter().flat_map(|(_, piece)| piece.iter().copied()).collect();
+        self.file(path, mode, stored)
+    }
+
     /// An entry of any type with any names.
     pub fn entry(
         mut self,

@@ -48,8 +48,8 @@ impl Verb for SystemBudget {
             "none" => Ok(None),
             text => parse_size("size", text).map(|bytes| u64::try_from(bytes).ok()),
         };
-        let changes = self.max_used.is_some() || self.min_free.is_some() || self.max_age.is_some()
-            || self.remakeable.is_some();
+        let changes =
+            self.max_used.is_some() || self.min_free.is_some() || self.max_age.is_some() || self.remakeable.is_some();
         if let Some(text) = &self.max_used {
             budget.used_bytes_max = bytes(text)?;
         }

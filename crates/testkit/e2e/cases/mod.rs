@@ -35,6 +35,7 @@ mod logs;
 mod mounts;
 mod peers;
 mod pull;
+mod random_trees;
 mod registries;
 mod runtimes;
 mod stdio;
@@ -67,6 +68,7 @@ pub fn all() -> &'static [Case] {
             pull::CASES,
             registries::CASES,
             peers::CASES,
+            random_trees::CASES,
             escape::CASES,
             hostile::CASES,
             crash::CASES,

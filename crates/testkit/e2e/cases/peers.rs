@@ -29,7 +29,7 @@ cd "$tree/here"
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/here/home TMPDIR=/here XDG_RUNTIME_DIR=/here/xdg \
     chroot "$tree" sh -c 'cd /here && exec "$@"' sh "$@""#;
 
-fn tree(lab: &Lab, program: &str) -> PathBuf {
+pub(super) fn tree(lab: &Lab, program: &str) -> PathBuf {
     lab.needs_root();
     let named = std::env::var_os("KNARR_PEERS").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/knarr-peers"));
@@ -40,7 +40,7 @@ fn tree(lab: &Lab, program: &str) -> PathBuf {
     tree
 }
 
-fn peer(lab: &Lab, words: &[&str]) -> Done {
+pub(super) fn peer(lab: &Lab, words: &[&str]) -> Done {
     let tree = tree(lab, words[0]);
     let mut command = Command::new("unshare");
     command.args(["-m", "--propagation", "private", "sh", "-euc", ENTER]).arg(tree).arg(&lab.directory).args(words);

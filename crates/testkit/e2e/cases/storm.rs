@@ -27,10 +27,10 @@ const KILLS: u64 = 30;
 const LIFE_MS_MAX: u64 = 160;
 
 /// xorshift64.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -38,7 +38,7 @@ impl Random {
     }
 }
 
-fn number(variable: &str, default: u64) -> u64 {
+pub(super) fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
@@ -154,7 +154,9 @@ fn is_empty(dir: &Path) -> bool {
 
 /// After the last image: not a blob, layer, snapshot, lease or piece of rubbish.
 fn nothing_left(state: &Path) {
-    for dir in ["blobs/sha256", "recipes/sha256", "layers", "snapshots", "trash", "leases", "ingest/sha256", "containers"] {
+    for dir in
+        ["blobs/sha256", "recipes/sha256", "layers", "snapshots", "trash", "leases", "ingest/sha256", "containers"]
+    {
         let names = fs::read_dir(state.join(dir)).map_or(Vec::new(), |entries| {
             entries.flatten().map(|entry| entry.file_name()).filter(|name| name != "0").collect::<Vec<_>>()
         });
@@ -269,7 +271,9 @@ fn prune_and_df_agree_with_du(lab: &Lab) {
 fn a_budget_is_kept_by_itself(lab: &Lab) {
     let probe = probe(lab);
     for n in 1..4 {
-        image(&probe, n, Compression::Gzip).save(&lab.path(&format!("{n}.tar")), &format!("i{n}:latest")).expect("written");
+        image(&probe, n, Compression::Gzip)
+            .save(&lab.path(&format!("{n}.tar")), &format!("i{n}:latest"))
+            .expect("written");
     }
     lab.knarr(["system", "budget"]).ok().shows("Max used:    none");
     for n in 1..3 {
