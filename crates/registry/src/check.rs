@@ -5,9 +5,10 @@
 //! else from their blobs and records. A database that cannot be read is set aside and rebuilt.
 //! Not here: running beside a server; `--repair` needs the root for itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use knarr_spec::Digest;
 
@@ -27,6 +28,12 @@ use crate::storage::{self, Storage, Use};
 /// Blobs read from the database in one go.
 const BLOBS_AT_ONCE: usize = 1000;
 
+/// Bytes younger than that may be a push that is just being finished.
+const NEW_FOR: Duration = Duration::from_secs(3600);
+
+/// As many rows as there are.
+const ALL: usize = i64::MAX as usize;
+
 /// The files of a database in WAL mode.
 const DATABASE: [&str; 3] = [storage::DATABASE, "registry.db-wal", "registry.db-shm"];
 
@@ -39,6 +46,8 @@ pub enum Finding {
     Rotten(Digest),
     /// The database knows a blob that is not there.
     Lost(Digest),
+    /// Bytes the database does not know.
+    Unknown(Digest),
     /// A record without its manifest in the database.
     Unlisted { repository: String, digest: Digest },
     /// A manifest without record, or with one that says something else.
@@ -53,6 +62,7 @@ impl fmt::Display for Finding {
             Finding::Database(why) => write!(f, "the database cannot be used: {why}"),
             Finding::Rotten(digest) => write!(f, "blob {digest}: the bytes are not those it was stored with"),
             Finding::Lost(digest) => write!(f, "blob {digest}: in the database, but nowhere else"),
+            Finding::Unknown(digest) => write!(f, "blob {digest}: there, but not in the database"),
             Finding::Unlisted { repository, digest } => {
                 write!(f, "manifest {repository}@{digest}: recorded, not in the database")
             }
@@ -170,7 +180,8 @@ impl Check<'_> {
         }
         let recorded = self.read_records(report)?;
         self.compare_manifests(&recorded, report)?;
-        self.compare_blobs(report)?;
+        let known = self.compare_blobs(report)?;
+        self.compare_bytes(&known, report)?;
         if self.repair {
             records::catch_up(self.database, self.blobs)?;
         }
@@ -280,13 +291,34 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Blobs of the database that are not on disk, or not whole.
-    fn compare_blobs(&self, report: &mut Report) -> Result<(), StorageError> {
-        let mut last = String::new();
+    /// Bytes the database does not know: a kill left them between their file and their row. They are recorded, and so become
+    /// garbage like any. What has just come may still get its row from its server.
+    fn compare_bytes(&self, known: &HashSet<Digest>, report: &mut Report) -> Result<(), StorageError> {
+        let old = |modified: SystemTime| modified.elapsed().is_ok_and(|age| age > NEW_FOR);
+        let leaving: HashSet<Digest> = self.database.leaving(ALL)?.into_iter().collect();
+        let mut unknown = Vec::new();
+        self.blobs.list(&mut |Stored { digest, size, modified }| {
+            let is_whole = self.sizes.contains_key(&digest);
+            if is_whole && !known.contains(&digest) && !leaving.contains(&digest) && (self.repair || old(modified)) {
+                unknown.push((digest, size));
+            }
+            Ok(())
+        })?;
+        if self.repair {
+            self.database.adopt(&unknown)?;
+        }
+        report.findings.extend(unknown.into_iter().map(|(digest, _)| Finding::Unknown(digest)));
+        Ok(())
+    }
+
+    /// Blobs of the database that are not on disk, or not whole. Returns the others.
+    fn compare_blobs(&self, report: &mut Report) -> Result<HashSet<Digest>, StorageError> {
+        let (mut last, mut known) = (String::new(), HashSet::new());
         loop {
             let page = self.database.known_blobs(&last, BLOBS_AT_ONCE)?;
             for (digest, size) in &page.entries {
                 if self.sizes.get(digest) == Some(size) {
+                    known.insert(digest.clone());
                     continue;
                 }
                 if self.repair {
@@ -298,7 +330,7 @@ impl Check<'_> {
             }
             match page.entries.last().filter(|_| page.more) {
                 Some((digest, _)) => last = digest.to_string(),
-                None => return Ok(()),
+                None => return Ok(known),
             }
         }
     }

@@ -40,20 +40,33 @@ impl Registry {
         self.uploads().expire(gc.uploads_idle.0)?;
         let busy = self.uploads().busy()?;
         let garbage = Garbage { before: ago(gc.grace.0), busy: &|repository| busy.contains(repository) };
-        let (mut sweep, mut removed) = (Sweep::default(), 0);
+        // Bytes that a round before this one did not come to.
+        let (mut sweep, mut removed) = (Sweep::default(), self.remove_leaving()?);
         while sweep != Sweep::Done {
-            let swept = self.meta().sweep(&mut sweep, &garbage, SWEEP_STEP)?;
-            for repository in &swept.repositories {
-                self.small_blobs().invalidate(repository);
+            for repository in self.meta().sweep(&mut sweep, &garbage, SWEEP_STEP)? {
+                self.small_blobs().invalidate(&repository);
             }
-            for digest in &swept.blobs {
+            removed += self.remove_leaving()?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes the bytes of blobs that nobody knows. Returns how many blobs that were.
+    fn remove_leaving(&self) -> Result<usize, StorageError> {
+        let mut removed = 0;
+        loop {
+            let leaving = self.meta().leaving(SWEEP_STEP)?;
+            if leaving.is_empty() {
+                return Ok(removed);
+            }
+            for digest in &leaving {
                 let mut outcome = Ok(());
                 self.meta().while_unknown(digest, &mut || outcome = self.blobs().remove(digest))?;
                 outcome?;
             }
-            removed += swept.blobs.len();
+            self.meta().left(&leaving)?;
+            removed += leaving.len();
         }
-        Ok(removed)
     }
 
     /// Removes what the rules do not keep.

@@ -3,6 +3,7 @@
 //! Law: the record goes first, so that a death in between leaves garbage and never a container that cannot be used. After it
 //! directories are only moved out of sight; taking them off the disk needs nobody to wait ([`Rubbish`]).
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use knarr_monitor::Status;
@@ -70,6 +71,30 @@ fn forget(context: &Context, record: &ContainerRecord, volumes: bool) -> Result<
         remove_anonymous(context, name)?;
     }
     Ok(Rubbish(snapshot.into_iter().chain(bundle).collect()))
+}
+
+/// Removes directories of containers that have no record; returns the bytes they took. A record is there before its
+/// container's directories, and until they go: what is listed first and then not recorded belongs to nobody.
+pub fn strays(context: &Context) -> Result<u64> {
+    let (here, running) = (context.paths.state.join("containers"), context.paths.run.join("containers"));
+    let mut found: BTreeSet<String> = names(&here)?;
+    found.extend(names(&running)?);
+    let recorded: BTreeSet<String> = context.store.containers()?.into_iter().map(|record| record.id).collect();
+    let mut bytes = 0;
+    for id in found.difference(&recorded) {
+        bytes += knarr_store::tree_bytes(&here.join(id))?;
+        remove_dir(&running.join(id))?;
+        Rubbish(context.store.bury(&here.join(id))?.into_iter().collect()).remove()?;
+    }
+    Ok(bytes)
+}
+
+fn names(dir: &Path) -> Result<BTreeSet<String>> {
+    match std::fs::read_dir(dir) {
+        Ok(entries) => Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(Error::io("list", dir)(error)),
+    }
 }
 
 /// A monitor removes its container's control group at the end; one that was killed left it. What cannot be removed now is empty and

@@ -70,8 +70,12 @@ pub fn prune(context: &Context, wanted: &PruneWanted) -> Result<Pruned> {
     Ok(pruned)
 }
 
-/// Containers at rest.
+/// Containers at rest, and what removals that were killed left of others.
 pub fn prune_containers(context: &Context, wanted: &PruneWanted, pruned: &mut Pruned) -> Result<()> {
+    match remove::strays(context) {
+        Ok(bytes) => pruned.bytes += bytes,
+        Err(error) => pruned.problems.push(error.to_string()),
+    }
     for found in container::list(context)?.iter().filter(|found| found.state.status != Status::Running) {
         let made_ns = u64::try_from(found.record.created_ns).unwrap_or(0);
         if wanted.before_ns.is_some_and(|before| made_ns >= before) || !wanted.labels.fit(&found.record.labels) {

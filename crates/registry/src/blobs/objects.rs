@@ -507,6 +507,7 @@ impl Blobs for Objects {
 #[cfg(test)]
 pub mod tests {
     use knarr_testkit::azure::{ACCOUNT, Azure, CONTAINER, KEY};
+    use knarr_testkit::gcs::Gcs;
     use knarr_testkit::s3::{BUCKET, S3};
 
     use super::*;
@@ -523,6 +524,14 @@ pub mod tests {
         let credentials = format!("AZURE_STORAGE_ACCOUNT_KEY={KEY}\n");
         let endpoint = format!("http://{}/{ACCOUNT}", azure.address);
         open_at(&format!("azure://{ACCOUNT}/{CONTAINER}/some/where"), endpoint, &credentials, scratch)
+    }
+
+    /// The same in Google's.
+    fn open_gcs(gcs: &Gcs, scratch: &std::path::Path) -> Objects {
+        let account = scratch.join("account.json");
+        std::fs::write(&account, knarr_testkit::gcs::ACCOUNT).unwrap();
+        let credentials = format!("GOOGLE_SERVICE_ACCOUNT={}\n", account.display());
+        open_at(&format!("gs://{BUCKET}/some/where"), format!("http://{}", gcs.address), &credentials, scratch)
     }
 
     fn open_at(url: &str, endpoint: String, text: &str, scratch: &std::path::Path) -> Objects {
@@ -562,19 +571,25 @@ pub mod tests {
         assert_eq!((content.size(), some.as_slice()), (bytes.len() as u64, &bytes[PART_BYTES - 5..PART_BYTES + 5]));
     }
 
-    /// What an upload becomes a blob by, and an address anybody reads it under.
-    fn check_adopted_and_addressed(objects: &Objects) {
+    /// What an upload becomes a blob by.
+    fn check_adopted(objects: &Objects) -> Digest {
         let digest = Digest::sha256_of(b"sent");
         let mut segment = objects.segment("uploads/one/segment");
         segment.append(b"sent").unwrap();
         segment.finish().unwrap();
         objects.adopt("uploads/one/segment", 4, &digest).unwrap();
+        objects.remove_object("uploads/one/segment").unwrap();
+        assert!(objects.contains(&digest).unwrap(), "a blob is a copy of its upload");
+        digest
+    }
+
+    /// The same, and an address anybody reads it under.
+    fn check_adopted_and_addressed(objects: &Objects) {
+        let digest = check_adopted(objects);
         let address = objects.address(&digest).unwrap().expect("redirects are asked for");
         let client = crate::outbound::content_client(None).unwrap();
         let read = async { client.get(address).send().await?.error_for_status()?.bytes().await };
         assert_eq!(objects.wait(read).unwrap(), "sent");
-        objects.remove_object("uploads/one/segment").unwrap();
-        assert!(objects.contains(&digest).unwrap(), "a blob is a copy of its upload");
     }
 
     #[test]
@@ -627,6 +642,22 @@ pub mod tests {
         let objects = open_azure(&azure, scratch.path());
         check_large(&objects, scratch.path());
         check_adopted_and_addressed(&objects);
+    }
+
+    #[test]
+    fn objects_of_google_keep_the_contract() {
+        let Some(gcs) = Gcs::start().unwrap() else { return };
+        let scratch = tempfile::tempdir().unwrap();
+        contract::check(&open_gcs(&gcs, scratch.path()), scratch.path(), false);
+    }
+
+    #[test]
+    fn what_is_larger_than_a_part_is_read_back_from_google() {
+        let Some(gcs) = Gcs::start().unwrap() else { return };
+        let scratch = tempfile::tempdir().unwrap();
+        let objects = open_gcs(&gcs, scratch.path());
+        check_large(&objects, scratch.path());
+        check_adopted(&objects);
     }
 
     #[test]

@@ -68,16 +68,16 @@ pub fn changes(meta: &dyn Metadata) -> Vec<Change> {
 }
 
 /// A whole garbage collection without grace.
-fn collect(meta: &dyn Metadata) -> Swept {
-    let (mut sweep, mut all) = (Sweep::default(), Swept::default());
+fn collect(meta: &dyn Metadata) -> Vec<Digest> {
+    let mut sweep = Sweep::default();
     let garbage = Garbage { before: i64::MAX, busy: &|repository| repository == "busy" };
     while sweep != Sweep::Done {
-        let swept = meta.sweep(&mut sweep, &garbage, 2).unwrap();
-        all.blobs.extend(swept.blobs);
-        all.repositories.extend(swept.repositories);
+        meta.sweep(&mut sweep, &garbage, 2).unwrap();
     }
-    all.blobs.sort();
-    all
+    let mut leaving = meta.leaving(100).unwrap();
+    leaving.sort();
+    meta.left(&leaving).unwrap();
+    leaving
 }
 
 pub fn a_blob_is_seen_where_it_was_pushed_or_mounted(meta: &dyn Metadata) {
@@ -200,20 +200,19 @@ pub fn garbage_is_what_no_manifest_of_the_repository_uses(meta: &dyn Metadata) {
     let fresh = Garbage { before: 0, busy: &|_| false };
     let mut sweep = Sweep::default();
     while sweep != Sweep::Done {
-        assert_eq!(meta.sweep(&mut sweep, &fresh, 2).unwrap(), Swept::default());
+        assert_eq!(meta.sweep(&mut sweep, &fresh, 2).unwrap(), Vec::<String>::new());
     }
-    let swept = collect(meta);
-    assert_eq!(swept.blobs, [unused]);
+    assert_eq!(collect(meta), [unused]);
     assert_eq!((meta.blob_size("a", &used).unwrap(), meta.blob_size("b", &used).unwrap()), (Some(4), None));
     assert_eq!(meta.blob_size("busy", &digest("waiting")).unwrap(), Some(7));
     meta.delete_manifest("a", &tag("v1"), &immutable_none).unwrap().unwrap();
-    assert_eq!(collect(meta).blobs, []);
+    assert_eq!(collect(meta), []);
     let by_digest = ManifestReference::Digest(image.0.digest.clone());
     meta.delete_manifest("a", &by_digest, &immutable_none).unwrap().unwrap();
     // The manifest is a blob as well.
     let mut both = vec![used, image.0.digest];
     both.sort();
-    assert_eq!(collect(meta).blobs, both);
+    assert_eq!(collect(meta), both);
 }
 
 pub fn a_file_is_removed_only_while_its_blob_is_unknown(meta: &dyn Metadata) {
@@ -223,6 +222,16 @@ pub fn a_file_is_removed_only_while_its_blob_is_unknown(meta: &dyn Metadata) {
         meta.while_unknown(blob, &mut || removed.push(blob.clone())).unwrap();
     }
     assert_eq!(removed, [digest("unknown")]);
+}
+
+pub fn bytes_that_are_found_are_garbage_unless_used(meta: &dyn Metadata) {
+    let [used, unused] = ["used", "unused"].map(digest);
+    meta.adopt(&[(used.clone(), 4), (unused.clone(), 6), (used.clone(), 4)]).unwrap();
+    assert_eq!(meta.blob_size("a", &used).unwrap(), None, "nobody is shown them");
+    add(meta, "a", "used");
+    put(meta, "a", &["v1"], &image(&[&used], None)).unwrap();
+    assert_eq!(collect(meta), [unused]);
+    assert_eq!(meta.leaving(9).unwrap(), []);
 }
 
 pub fn every_change_is_listed_until_it_is_recorded(meta: &dyn Metadata) {
@@ -313,6 +322,7 @@ laws! {
     referrers_are_those_of_their_subject
     garbage_is_what_no_manifest_of_the_repository_uses
     a_file_is_removed_only_while_its_blob_is_unknown
+    bytes_that_are_found_are_garbage_unless_used
     every_change_is_listed_until_it_is_recorded
     retention_removes_what_is_still_as_it_was_seen
     a_database_is_rebuilt_from_what_was_recorded

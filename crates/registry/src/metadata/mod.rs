@@ -126,15 +126,6 @@ pub enum Sweep {
     Done,
 }
 
-/// What one step of a garbage collection did.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Blobs nobody knows any more; their files can go.
-    pub blobs: Vec<Digest>,
-    /// Repositories that show less than before.
-    pub repositories: Vec<String>,
-}
-
 /// What a garbage collection may take.
 pub struct Garbage<'a> {
     /// Seconds since 1970: only what has been as it is since then.
@@ -253,8 +244,17 @@ pub trait Metadata: Send + Sync {
     fn named_by(&self, repository: &str, digest: &Digest) -> Result<Option<Vec<u8>>>;
 
     /// One step of a garbage collection: looks at `limit` links or blobs at most and moves `sweep` behind them. Links that no
-    /// manifest of their repository uses go, then blobs without link that are no manifest either.
-    fn sweep(&self, sweep: &mut Sweep, garbage: &Garbage<'_>, limit: usize) -> Result<Swept>;
+    /// manifest of their repository uses go, then blobs without link that are no manifest either: those are [`leaving`]
+    /// from then on. Returns the repositories that show less than before.
+    ///
+    /// [`leaving`]: Metadata::leaving
+    fn sweep(&self, sweep: &mut Sweep, garbage: &Garbage<'_>, limit: usize) -> Result<Vec<String>>;
+
+    /// Blobs, `limit` at most, whose bytes are to be removed: nobody knows them any more, or has since they were listed.
+    fn leaving(&self, limit: usize) -> Result<Vec<Digest>>;
+
+    /// Takes blobs off that list.
+    fn left(&self, digests: &[Digest]) -> Result<()>;
 
     /// Runs `remove` while no blob can be recorded, unless this one is known (again).
     fn while_unknown(&self, digest: &Digest, remove: &mut dyn FnMut()) -> Result<()>;
@@ -278,6 +278,9 @@ pub trait Metadata: Send + Sync {
 
     /// All recorded blobs behind `last` in digest order, with their sizes.
     fn known_blobs(&self, last: &str, limit: usize) -> Result<Page<(Digest, u64)>>;
+
+    /// Records bytes that are there without a row, as of now: garbage, unless somebody uses them in time.
+    fn adopt(&self, found: &[(Digest, u64)]) -> Result<()>;
 
     /// Forgets a blob whose bytes are lost; returns the repositories that showed it.
     fn forget_blob(&self, digest: &Digest) -> Result<Vec<String>>;

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     Change, Decided, Garbage, ManifestFact, Metadata, NewManifest, Page, Pull, Recorded, Referrer, Refusal, Removal,
-    Result, StoredManifest, Sweep, Swept, TagFact,
+    Result, StoredManifest, Sweep, TagFact,
 };
 use crate::clock::now;
 use crate::error::StorageError;
@@ -55,6 +55,9 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE changes(number INTEGER PRIMARY KEY AUTOINCREMENT, repository TEXT NOT NULL, digest TEXT NOT NULL);
     INSERT INTO changes(repository, digest) SELECT repositories.name, manifests.digest FROM manifests
       JOIN repositories ON repositories.id = manifests.repository;
+", "
+    -- Blobs nobody knows any more whose bytes may still be there.
+    CREATE TABLE leaving(digest TEXT PRIMARY KEY) WITHOUT ROWID;
 "];
 
 /// Readers kept open; more are opened under load and closed again.
@@ -338,13 +341,29 @@ impl Metadata for Sqlite {
         })
     }
 
-    fn sweep(&self, sweep: &mut Sweep, garbage: &Garbage<'_>, limit: usize) -> Result<Swept> {
+    fn sweep(&self, sweep: &mut Sweep, garbage: &Garbage<'_>, limit: usize) -> Result<Vec<String>> {
         match *sweep {
             Sweep::Begin => self.sweep_links(sweep, (0, 0), garbage, limit),
             Sweep::Links(repository, blob) => self.sweep_links(sweep, (repository, blob), garbage, limit),
-            Sweep::Blobs(after) => self.sweep_blobs(sweep, after, garbage, limit),
-            Sweep::Done => Ok(Swept::default()),
+            Sweep::Blobs(after) => self.sweep_blobs(sweep, after, garbage, limit).map(|()| Vec::new()),
+            Sweep::Done => Ok(Vec::new()),
         }
+    }
+
+    fn leaving(&self, limit: usize) -> Result<Vec<Digest>> {
+        let texts = self.read(|db| {
+            db.prepare_cached("SELECT digest FROM leaving LIMIT ?1")?
+                .query_map([limit], |row| row.get(0))?
+                .collect::<rusqlite::Result<Vec<String>>>()
+        })?;
+        Ok(texts.iter().filter_map(|text| text.parse().ok()).collect())
+    }
+
+    fn left(&self, digests: &[Digest]) -> Result<()> {
+        self.write(|db| {
+            let mut statement = db.prepare_cached("DELETE FROM leaving WHERE digest = ?1")?;
+            digests.iter().try_for_each(|digest| statement.execute([digest.as_str()]).map(drop))
+        })
     }
 
     fn while_unknown(&self, digest: &Digest, remove: &mut dyn FnMut()) -> Result<()> {
@@ -473,6 +492,13 @@ impl Metadata for Sqlite {
         })
     }
 
+    fn adopt(&self, found: &[(Digest, u64)]) -> Result<()> {
+        self.write(|db| {
+            let mut add = db.prepare_cached("INSERT OR IGNORE INTO blobs(digest, size, stored) VALUES(?1, ?2, ?3)")?;
+            found.iter().try_for_each(|(digest, size)| add.execute(params![digest.as_str(), size, now()]).map(drop))
+        })
+    }
+
     fn forget_blob(&self, digest: &Digest) -> Result<Vec<String>> {
         self.write(|db| {
             let repositories = db
@@ -532,7 +558,13 @@ impl Metadata for Sqlite {
 
 impl Sqlite {
     /// Looks without holding anybody up, then removes what is still garbage.
-    fn sweep_links(&self, sweep: &mut Sweep, after: (i64, i64), garbage: &Garbage<'_>, limit: usize) -> Result<Swept> {
+    fn sweep_links(
+        &self,
+        sweep: &mut Sweep,
+        after: (i64, i64),
+        garbage: &Garbage<'_>,
+        limit: usize,
+    ) -> Result<Vec<String>> {
         let seen = self.read(|db| {
             db.prepare_cached(
                 "SELECT links.repository, links.blob, repositories.name, links.linked <= ?3 AND NOT EXISTS(
@@ -550,9 +582,9 @@ impl Sqlite {
             _ => Sweep::Blobs(0),
         };
         let candidates: Vec<_> = seen.into_iter().filter(|(.., name, free)| *free && !(garbage.busy)(name)).collect();
-        let mut swept = Swept::default();
+        let mut changed: Vec<String> = Vec::new();
         if candidates.is_empty() {
-            return Ok(swept);
+            return Ok(changed);
         }
         self.write(|db| {
             for (repository, blob, name, _) in candidates {
@@ -563,16 +595,16 @@ impl Sqlite {
                            AND uses.digest = (SELECT digest FROM blobs WHERE id = ?2))",
                     )?
                     .execute(params![repository, blob, garbage.before])?;
-                if removed > 0 && swept.repositories.last() != Some(&name) {
-                    swept.repositories.push(name);
+                if removed > 0 && changed.last() != Some(&name) {
+                    changed.push(name);
                 }
             }
             Ok(())
         })?;
-        Ok(swept)
+        Ok(changed)
     }
 
-    fn sweep_blobs(&self, sweep: &mut Sweep, after: i64, garbage: &Garbage<'_>, limit: usize) -> Result<Swept> {
+    fn sweep_blobs(&self, sweep: &mut Sweep, after: i64, garbage: &Garbage<'_>, limit: usize) -> Result<()> {
         const FREE: &str = "stored <= ?1 AND NOT EXISTS(SELECT 1 FROM links WHERE links.blob = blobs.id)
                             AND NOT EXISTS(SELECT 1 FROM manifests WHERE manifests.digest = blobs.digest)";
         let seen = self.read(|db| {
@@ -585,9 +617,8 @@ impl Sqlite {
             _ => Sweep::Done,
         };
         let candidates: Vec<i64> = seen.into_iter().filter(|(_, free)| *free).map(|(id, _)| id).collect();
-        let mut swept = Swept::default();
         if candidates.is_empty() {
-            return Ok(swept);
+            return Ok(());
         }
         self.write(|db| {
             for id in candidates {
@@ -595,11 +626,12 @@ impl Sqlite {
                     .prepare_cached(&format!("DELETE FROM blobs WHERE id = ?2 AND {FREE} RETURNING digest"))?
                     .query_row(params![garbage.before, id], |row| row.get(0))
                     .optional()?;
-                swept.blobs.extend(gone.and_then(|text| text.parse().ok()));
+                if let Some(digest) = gone {
+                    db.prepare_cached("INSERT OR IGNORE INTO leaving(digest) VALUES(?1)")?.execute([digest])?;
+                }
             }
             Ok(())
-        })?;
-        Ok(swept)
+        })
     }
 }
 

@@ -3,6 +3,10 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use knarr_registry::config::values::Span;
+use knarr_testkit::wait;
 
 use crate::harness::{Server, artifact};
 
@@ -77,6 +81,27 @@ fn rotten_bytes_are_found_set_aside_and_can_be_pushed_again() {
     assert_eq!(server.get("/v2/a/manifests/v1").status, 200);
     server.push_blob("a", b"healthy");
     assert_eq!(server.get(&format!("/v2/a/blobs/{layer}")).body, b"healthy");
+}
+
+#[test]
+fn bytes_that_a_kill_left_without_a_row_are_found_and_collected() {
+    let server = Server::start();
+    server.push_image("a", "v1", "kept");
+    let root = server.stop();
+    let digest = knarr_spec::Digest::sha256_of(b"left");
+    let file = blob_file(root.path(), &digest);
+    std::fs::create_dir_all(file.parent().expect("a shelf")).expect("made");
+    std::fs::write(&file, "left").expect("written");
+    assert!(check(root.path(), false), "what has just come may be about to get its row");
+    let old = SystemTime::now() - Duration::from_secs(7200);
+    std::fs::File::open(&file).and_then(|file| file.set_modified(old)).expect("made old");
+    assert!(!check(root.path(), false));
+    assert!(check(root.path(), true));
+    assert!(check(root.path(), false), "not mended");
+    assert!(file.exists(), "its time of grace has just begun");
+    let server = Server::start_in(root, |settings| settings.gc.grace = Span::seconds(0));
+    wait::until("it is collected", || (!file.exists()).then_some(()));
+    assert_eq!(server.get("/v2/a/manifests/v1").status, 200);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Several instances over one store: an S3 server and a Postgres server of this test's own.
+//! Several instances over one store: an object store of each kind and a Postgres server of this test's own.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -8,6 +8,8 @@ use knarr_registry::Registry;
 use knarr_registry::config::Settings;
 use knarr_registry::config::values::Span;
 use knarr_spec::Digest;
+use knarr_testkit::azure::{self, Azure};
+use knarr_testkit::gcs::{self, Gcs};
 use knarr_testkit::http::{self, Request};
 use knarr_testkit::postgres::Postgres;
 use knarr_testkit::s3::{BUCKET, S3};
@@ -18,9 +20,49 @@ use tempfile::TempDir;
 use crate::harness::{Process, Server, artifact, refused, text};
 use crate::race;
 
+/// A server of objects.
+enum Cloud {
+    S3(S3),
+    Azure(Azure),
+    Gcs(Gcs),
+}
+
+impl Cloud {
+    /// Its address.
+    fn address(&self) -> &str {
+        match self {
+            Cloud::S3(server) => &server.address,
+            Cloud::Azure(server) => &server.address,
+            Cloud::Gcs(server) => &server.address,
+        }
+    }
+
+    /// The URL of its content, its endpoint, and the credentials for it; `scratch` may hold files.
+    fn settings(&self, scratch: &Path) -> (String, String, String) {
+        let address = self.address();
+        match self {
+            Cloud::S3(_) => {
+                let keys = "AWS_ACCESS_KEY_ID=test\nAWS_SECRET_ACCESS_KEY=test\n".to_owned();
+                (format!("s3://{BUCKET}/here"), format!("http://{address}"), keys)
+            }
+            Cloud::Azure(_) => {
+                let key = format!("AZURE_STORAGE_ACCOUNT_KEY={}\n", azure::KEY);
+                let (account, container) = (azure::ACCOUNT, azure::CONTAINER);
+                (format!("azure://{account}/{container}/here"), format!("http://{address}/{account}"), key)
+            }
+            Cloud::Gcs(_) => {
+                let account = scratch.join("account.json");
+                std::fs::write(&account, gcs::ACCOUNT).expect("written");
+                let path = format!("GOOGLE_SERVICE_ACCOUNT={}\n", account.display());
+                (format!("gs://{BUCKET}/here"), format!("http://{address}"), path)
+            }
+        }
+    }
+}
+
 /// The servers behind the instances, and what the instances are told of them.
 struct Store {
-    s3: S3,
+    cloud: Cloud,
     postgres: Postgres,
     address: String,
     scratch: TempDir,
@@ -28,19 +70,33 @@ struct Store {
 
 impl Store {
     fn start() -> Option<Store> {
-        let (s3, postgres) = (S3::start().expect("moto")?, Postgres::start().expect("Postgres")?);
+        Store::over(Cloud::S3(S3::start().expect("moto")?))
+    }
+
+    /// One over each kind of objects whose server is installed.
+    fn of_each_kind() -> impl Iterator<Item = Store> {
+        let clouds: [fn() -> Option<Cloud>; 3] = [
+            || S3::start().expect("moto").map(Cloud::S3),
+            || Azure::start().expect("azurite").map(Cloud::Azure),
+            || Gcs::start().expect("moto").map(Cloud::Gcs),
+        ];
+        clouds.into_iter().filter_map(|start| Store::over(start()?))
+    }
+
+    fn over(cloud: Cloud) -> Option<Store> {
+        let postgres = Postgres::start().expect("Postgres")?;
         let address = postgres.database().expect("a database");
-        let scratch = tempfile::tempdir().expect("a directory");
-        std::fs::write(scratch.path().join("s3"), "AWS_ACCESS_KEY_ID=test\nAWS_SECRET_ACCESS_KEY=test\n")
-            .expect("written");
-        Some(Store { s3, postgres, address, scratch })
+        Some(Store { cloud, postgres, address, scratch: tempfile::tempdir().expect("a directory") })
     }
 
     fn settings(&self) -> String {
-        let (s3, scratch) = (&self.s3.address, self.scratch.path().display());
+        let scratch = self.scratch.path();
+        let (url, endpoint, credentials) = self.cloud.settings(scratch);
+        std::fs::write(scratch.join("credentials"), credentials).expect("written");
         format!(
-            "[storage.blobs]\nurl = \"s3://{BUCKET}/here\"\nendpoint = \"http://{s3}\"\ncredentials = \"{scratch}/s3\"\n\
+            "[storage.blobs]\nurl = \"{url}\"\nendpoint = \"{endpoint}\"\ncredentials = \"{}/credentials\"\n\
              [storage.metadata]\nurl = \"{}\"\n",
+            scratch.display(),
             self.address
         )
     }
@@ -63,7 +119,10 @@ impl Store {
 
 #[test]
 fn a_push_begun_at_one_instance_is_finished_at_another_when_the_first_is_killed() {
-    let Some(store) = Store::start() else { return };
+    Store::of_each_kind().for_each(|store| push_across_a_kill(&store));
+}
+
+fn push_across_a_kill(store: &Store) {
     let ((first, _root), (second, _other)) = (store.process(), store.process());
     let (first_manifest, _, layer) = first.client.push_image("a", "v1", "kept");
     let location = first.client.begin("a");
@@ -116,14 +175,77 @@ fn what_one_instance_is_told_the_others_know_at_once() {
 
 #[test]
 fn no_live_blob_is_lost_though_instances_push_and_collect_at_the_same_time() {
+    for store in Store::of_each_kind() {
+        let servers = [(); 2].map(|()| store.server(|settings| settings.gc.grace = Span::seconds(0)));
+        race::race(2, |scripts| race::run(scripts, &[&servers[0], &servers[1]]));
+    }
+}
+
+/// Blobs that the store's bucket holds.
+fn objects(store: &Store) -> usize {
+    let path = format!("/{BUCKET}?list-type=2&prefix=here/blobs/&max-keys=1000");
+    let headers = vec![format!("authorization: {}", gcs::SOMEBODY)];
+    let listed = http::send(store.cloud.address(), &Request { method: "GET", path: &path, headers, body: b"" });
+    text(&listed.expect("an answer")).matches("<Key>").count()
+}
+
+#[test]
+fn a_collection_that_is_killed_among_the_objects_is_finished_by_another_instance() {
     let Some(store) = Store::start() else { return };
-    let servers = [(); 2].map(|()| store.server(|settings| settings.gc.grace = Span::seconds(0)));
-    race::race(2, |scripts| race::run(scripts, &[&servers[0], &servers[1]]));
+    let before = {
+        let server = store.server(|_| {});
+        server.push_image("a", "v1", "kept");
+        for number in 0..300 {
+            server.push_blob("a", format!("unused {number}").as_bytes());
+        }
+        objects(&store)
+    };
+    assert_eq!(before, 303);
+    let root = tempfile::tempdir().expect("a directory");
+    let first = Process::configured(root.path(), &format!("[gc]\ngrace = \"0s\"\n{}", store.settings()));
+    let listed = || store.postgres.execute(&store.address, "SELECT count(*) FROM leaving").ok();
+    wait::until("the collection is among the objects", || listed().filter(|count| count == "300"));
+    first.kill();
+    assert_eq!(listed().as_deref(), Some("300"), "its rows are gone, its list is not");
+    assert!(objects(&store) > before - 300, "it had ended before it was killed");
+
+    let second = store.server(|settings| settings.gc.grace = Span::seconds(0));
+    wait::until("another instance finishes it", || listed().filter(|count| count == "0"));
+    assert_eq!(second.get("/v2/a/manifests/v1").status, 200);
+    drop(second);
+    assert_eq!(objects(&store), before - 300);
+}
+
+#[test]
+fn a_database_behind_tls_is_used_by_who_trusts_its_certificate_and_by_nobody_else() {
+    let Some(postgres) = Postgres::start_tls().expect("Postgres") else { return };
+    let (address, certificate) = postgres.database_behind_tls().expect("a database").expect("TLS");
+    let start = |address: &str| {
+        let text = format!("[storage.metadata]\nurl = \"{address}\"\n");
+        Settings::parse(&text, Path::new("test.toml")).expect("settings").storage.metadata
+    };
+    let trusting = format!("{address}&sslrootcert={}", certificate.display());
+    let server = Server::start_with(|settings| settings.storage.metadata = start(&trusting));
+    let (manifest, ..) = server.push_image("a", "v1", "content");
+    assert_eq!(server.get("/v2/a/manifests/v1").header("docker-content-digest"), Some(manifest.as_str()));
+    let encrypted = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                     WHERE application_name = 'knarr-registry' AND NOT ssl";
+    assert_eq!(postgres.execute(&address, encrypted).expect("counted"), "0");
+    drop(server);
+    let root = tempfile::tempdir().expect("a directory");
+    let mut settings = Settings::default();
+    settings.storage.root = root.path().to_owned();
+    settings.storage.metadata = start(&address);
+    let error = Registry::open(settings).err().expect("an authority nobody knows");
+    assert!(format!("{error:?}").contains("UnknownIssuer"), "{error:?}");
 }
 
 #[test]
 fn a_lost_database_is_rebuilt_from_objects() {
-    let Some(mut store) = Store::start() else { return };
+    Store::of_each_kind().for_each(rebuild);
+}
+
+fn rebuild(mut store: Store) {
     let root = tempfile::tempdir().expect("a directory");
     let before = {
         let server = store.server(|_| {});
@@ -213,13 +335,13 @@ fn what_is_wrong_with_a_store_is_said_at_the_start() {
         Registry::open(settings).err().map(|error| error.to_string()).unwrap_or_default()
     };
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").to_string();
-    let error = open(&store.s3.address, &nowhere);
+    let error = open(store.cloud.address(), &nowhere);
     assert!(
         error.starts_with("registry: storage.blobs: s3://images/here: registry storage: look into the bucket"),
         "{error}"
     );
     let error = open(store.scratch.path().to_str().expect("UTF-8"), "/nowhere");
-    assert!(error.contains("/nowhere/s3: No such file"), "{error}");
+    assert!(error.contains("/nowhere/credentials: No such file"), "{error}");
     let error = open("/test0", "/test9");
     assert!(error.starts_with("registry: storage.metadata: registry database: ") && error.contains("test9"), "{error}");
     // A database whose blobs are in a directory has one registry.

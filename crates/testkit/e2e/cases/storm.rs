@@ -19,6 +19,7 @@ cases!["storm":
     prune_and_df_agree_with_du,
     a_budget_is_kept_by_itself,
     a_blob_that_its_layer_has_too_goes_and_comes_back,
+    what_a_killed_removal_left_goes_with_the_next_prune,
 ];
 
 const KILLS: u64 = 30;
@@ -313,4 +314,20 @@ fn a_blob_that_its_layer_has_too_goes_and_comes_back(lab: &Lab) {
     lab.knarr(["load", "-q", "-i", "again.tar"]).ok();
     assert_eq!(lab.knarr(["image", "inspect", "--format", "{{.Id}}", "one"]).ok().stdout, id);
     lab.knarr(["run", "--rm", "one", "probe", "true"]).ok();
+}
+
+fn what_a_killed_removal_left_goes_with_the_next_prune(lab: &Lab) {
+    lab.load("probe");
+    let id = lab.knarr(["create", "probe", "probe", "true"]).ok().text().to_owned();
+    let kept = lab.knarr(["run", "-d", "--name", "kept", "probe", "probe", "sleep", "600"]).ok().text().to_owned();
+    // As it is between the removal of the record and that of its directories.
+    let (from, aside) = (lab.path("state/containers").join(&id), lab.path("aside"));
+    fs::rename(&from, &aside).expect("moved");
+    lab.knarr(["rm", &id]).ok();
+    fs::rename(&aside, &from).expect("moved back");
+    lab.knarr(["system", "prune", "-f"]).ok();
+    assert!(!from.exists(), "nobody removed it");
+    assert!(lab.path("state/containers").join(&kept).exists());
+    lab.knarr(["exec", "kept", "probe", "true"]).ok();
+    lab.knarr(["rm", "-f", "kept"]).ok();
 }

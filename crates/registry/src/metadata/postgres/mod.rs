@@ -22,7 +22,7 @@ use sqlx::{Connection, PgConnection, Row};
 
 use super::{
     Change, Decided, Garbage, ManifestFact, Metadata, NewManifest, Page, Pull, Recorded, Referrer, Refusal, Removal,
-    Result, StoredManifest, Sweep, Swept, TagFact,
+    Result, StoredManifest, Sweep, TagFact,
 };
 use crate::clock::now;
 use crate::config::storage;
@@ -486,13 +486,26 @@ impl Metadata for Postgres {
         })
     }
 
-    fn sweep(&self, sweep: &mut Sweep, garbage: &Garbage<'_>, limit: usize) -> Result<Swept> {
+    fn sweep(&self, sweep: &mut Sweep, garbage: &Garbage<'_>, limit: usize) -> Result<Vec<String>> {
         match *sweep {
             Sweep::Begin => self.sweep_links(sweep, (0, 0), garbage, limit),
             Sweep::Links(repository, blob) => self.sweep_links(sweep, (repository, blob), garbage, limit),
-            Sweep::Blobs(after) => self.sweep_blobs(sweep, after, garbage, limit),
-            Sweep::Done => Ok(Swept::default()),
+            Sweep::Blobs(after) => self.sweep_blobs(sweep, after, garbage, limit).map(|()| Vec::new()),
+            Sweep::Done => Ok(Vec::new()),
         }
+    }
+
+    fn leaving(&self, limit: usize) -> Result<Vec<Digest>> {
+        let query = "SELECT digest FROM leaving LIMIT $1";
+        let texts: Vec<String> =
+            self.ask(async |db| sqlx::query_scalar(query).bind(rows(limit)).fetch_all(db).await)?;
+        Ok(texts.iter().map(|text| parsed(text)).collect::<sqlx::Result<_>>()?)
+    }
+
+    fn left(&self, digests: &[Digest]) -> Result<()> {
+        let texts: Vec<&str> = digests.iter().map(Digest::as_str).collect();
+        let query = "DELETE FROM leaving WHERE digest = ANY($1)";
+        self.write(async |db| sqlx::query(query).bind(&texts).execute(db).await.map(drop))
     }
 
     fn while_unknown(&self, digest: &Digest, remove: &mut dyn FnMut()) -> Result<()> {
@@ -621,6 +634,18 @@ impl Metadata for Postgres {
         })
     }
 
+    fn adopt(&self, found: &[(Digest, u64)]) -> Result<()> {
+        let digests: Vec<&str> = found.iter().map(|(digest, _)| digest.as_str()).collect();
+        let sizes: Vec<i64> = found.iter().map(|(_, size)| i64::try_from(*size).unwrap_or(i64::MAX)).collect();
+        let query =
+            "INSERT INTO blobs(digest, size, stored) SELECT digest, size, $3 FROM unnest($1::text[], $2::bigint[])
+                     AS found(digest, size) ON CONFLICT DO NOTHING";
+        self.write(async |db| {
+            adding(db, None).await?;
+            sqlx::query(query).bind(&digests).bind(&sizes).bind(now()).execute(db).await.map(drop)
+        })
+    }
+
     fn forget_blob(&self, digest: &Digest) -> Result<Vec<String>> {
         self.write(async |db| {
             collecting(db).await?;
@@ -695,7 +720,13 @@ impl Metadata for Postgres {
 
 impl Postgres {
     /// Looks without holding anybody up, then removes what is still garbage.
-    fn sweep_links(&self, sweep: &mut Sweep, after: (i64, i64), garbage: &Garbage<'_>, limit: usize) -> Result<Swept> {
+    fn sweep_links(
+        &self,
+        sweep: &mut Sweep,
+        after: (i64, i64),
+        garbage: &Garbage<'_>,
+        limit: usize,
+    ) -> Result<Vec<String>> {
         let seen: Vec<(i64, i64, String, bool)> = self.ask(async |db| {
             sqlx::query_as(
                 "SELECT links.repository, links.blob, repositories.name, links.linked <= $3 AND NOT EXISTS(
@@ -716,11 +747,11 @@ impl Postgres {
         };
         let candidates: Vec<_> = seen.into_iter().filter(|(.., name, free)| *free && !(garbage.busy)(name)).collect();
         if candidates.is_empty() {
-            return Ok(Swept::default());
+            return Ok(Vec::new());
         }
         self.write(async |db| {
             collecting(db).await?;
-            let mut swept = Swept::default();
+            let mut changed: Vec<String> = Vec::new();
             for (repository, blob, name, _) in &candidates {
                 let removed = sqlx::query(
                     "DELETE FROM links WHERE repository = $1 AND blob = $2 AND linked <= $3 AND NOT EXISTS(
@@ -732,15 +763,15 @@ impl Postgres {
                 .bind(garbage.before)
                 .execute(&mut *db)
                 .await?;
-                if removed.rows_affected() > 0 && swept.repositories.last() != Some(name) {
-                    swept.repositories.push(name.clone());
+                if removed.rows_affected() > 0 && changed.last() != Some(name) {
+                    changed.push(name.clone());
                 }
             }
-            Ok(swept)
+            Ok(changed)
         })
     }
 
-    fn sweep_blobs(&self, sweep: &mut Sweep, after: i64, garbage: &Garbage<'_>, limit: usize) -> Result<Swept> {
+    fn sweep_blobs(&self, sweep: &mut Sweep, after: i64, garbage: &Garbage<'_>, limit: usize) -> Result<()> {
         let seen: Vec<(i64, bool)> = self.ask(async |db| {
             sqlx::query_as(
                 "SELECT id, stored <= $1 AND NOT EXISTS(SELECT 1 FROM links WHERE links.blob = blobs.id)
@@ -759,21 +790,21 @@ impl Postgres {
         };
         let candidates: Vec<i64> = seen.into_iter().filter(|(_, free)| *free).map(|(id, _)| id).collect();
         if candidates.is_empty() {
-            return Ok(Swept::default());
+            return Ok(());
         }
         self.write(async |db| {
             collecting(db).await?;
-            let gone: Vec<String> = sqlx::query_scalar(
-                "DELETE FROM blobs WHERE id = ANY($2) AND stored <= $1
-                 AND NOT EXISTS(SELECT 1 FROM links WHERE links.blob = blobs.id)
-                 AND NOT EXISTS(SELECT 1 FROM manifests WHERE manifests.digest = blobs.digest) RETURNING digest",
+            sqlx::query(
+                "WITH gone AS (DELETE FROM blobs WHERE id = ANY($2) AND stored <= $1
+                   AND NOT EXISTS(SELECT 1 FROM links WHERE links.blob = blobs.id)
+                   AND NOT EXISTS(SELECT 1 FROM manifests WHERE manifests.digest = blobs.digest) RETURNING digest)
+                 INSERT INTO leaving(digest) SELECT digest FROM gone ON CONFLICT DO NOTHING",
             )
             .bind(garbage.before)
             .bind(&candidates)
-            .fetch_all(db)
-            .await?;
-            let blobs = gone.iter().map(|text| parsed(text)).collect::<sqlx::Result<Vec<Digest>>>()?;
-            Ok(Swept { blobs, repositories: Vec::new() })
+            .execute(db)
+            .await
+            .map(drop)
         })
     }
 }

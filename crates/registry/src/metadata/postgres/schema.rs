@@ -6,7 +6,8 @@ use super::SCHEMA;
 
 /// Each entry brings a database from the version of its index to the next. Names and digests are in byte order, whatever
 /// the database's own order is.
-const MIGRATIONS: &[&str] = &[r#"
+const MIGRATIONS: &[&str] = &[
+    r#"
     CREATE TABLE repositories(id BIGSERIAL PRIMARY KEY, name TEXT COLLATE "C" NOT NULL UNIQUE);
     CREATE TABLE blobs(id BIGSERIAL PRIMARY KEY, digest TEXT COLLATE "C" NOT NULL UNIQUE, size BIGINT NOT NULL, stored BIGINT NOT NULL);
     CREATE TABLE links(repository BIGINT NOT NULL, blob BIGINT NOT NULL, linked BIGINT NOT NULL, PRIMARY KEY(repository, blob));
@@ -26,7 +27,12 @@ const MIGRATIONS: &[&str] = &[r#"
     CREATE TABLE uploads(id TEXT PRIMARY KEY, repository TEXT NOT NULL, algorithm TEXT NOT NULL, whole BOOLEAN NOT NULL,
                          version BIGINT NOT NULL, size BIGINT NOT NULL, segments TEXT[] NOT NULL, digest TEXT,
                          writing TEXT[] NOT NULL, touched_ms BIGINT NOT NULL);
-"#];
+"#,
+    r#"
+    -- Blobs nobody knows any more whose bytes may still be there.
+    CREATE TABLE leaving(digest TEXT COLLATE "C" PRIMARY KEY);
+"#,
+];
 
 /// Brings the schema up to date.
 pub async fn migrate(pool: &PgPool) -> sqlx::Result<()> {
