@@ -157,7 +157,7 @@ pub struct Copied {
 pub fn copy(store: Option<&Store>, from: &Place, to: &Place, options: &CopyOptions<'_>) -> Result<Copied, Error> {
     let copied = with_origin(store, from, options, |origin, names| match (to, store) {
         (Place::Local(name), Some(store)) => into_store(store, from, name, names, origin, options),
-        _ => with_sink(to, origin, options, |sink| {
+        _ => with_sink(store, to, origin, options, |sink| {
             let copied = Copier { origin, sink, from, options }.run()?;
             sink.finish()?;
             Ok(copied)
@@ -200,6 +200,7 @@ pub(crate) fn with_origin<T>(
 /// Opens `place` for writing.
 fn with_sink<T>(
     place: &Place,
+    store: Option<&Store>,
     origin: &dyn Origin,
     options: &CopyOptions<'_>,
     then: impl FnOnce(&dyn Sink) -> Result<T, Problem>,
@@ -210,7 +211,7 @@ fn with_sink<T>(
             let here = origin.repository().filter(|(registry, _)| *registry == reference.registry());
             let of_all = here.map(|(_, repository)| repository.to_owned()).into_iter().collect();
             let mounts = Mounts { of_all, ..Mounts::default() };
-            then(&Push::new(&http, reference, mounts, options.progress)?)
+            then(&Push::new(&http, reference, mounts, options.progress, store)?)
         }
         Place::OciLayout { dir, tag } => {
             then(&LayoutSink::create(dir, tag.as_deref(), options.shared_blobs.as_deref())?)

@@ -47,7 +47,7 @@ fn to_registry(
 fn send(store: &Store, origin: &Stored<'_>, name: &Reference, options: &CopyOptions<'_>) -> Result<Copied, Problem> {
     let http = Http::new(&options.destination)?;
     let mounts = Mounts { of_blob: known_places(store, name.registry())?, of_all: Vec::new() };
-    let sink = Push::new(&http, name, mounts, options.progress)?;
+    let sink = Push::new(&http, name, mounts, options.progress, Some(store))?;
     let from = Place::Local(name.to_string());
     Copier { origin, sink: &sink, from: &from, options }.run()
 }

@@ -61,6 +61,13 @@ impl Store {
                 }
             }
         }
+        for algorithm in entries(&state.join("uploads"))? {
+            for entry in entries(&algorithm.path())? {
+                if crate::upload::is_stale(&entry.path())? {
+                    found.push(OnDisk::Rubbish(entry.path()));
+                }
+            }
+        }
         for entry in entries(&state.join("layers"))? {
             match entry.file_name().to_string_lossy().parse() {
                 Ok(crate::snapshot::EMPTY_LAYER) => {}

@@ -5,6 +5,7 @@
 //!         blobs/<alg>/<hex>      exact bytes, read-only
 //!         recipes/<alg>/<hex>    how a blob that was dropped is made again
 //!         ingest/<alg>/<hex>     a blob in the making; its writer holds an flock on it; <hex>.state is the hash so far
+//!         uploads/<alg>/<hex>.<place>   where a push of that blob goes on
 //!         layers/<number>/fs     an unpacked layer; its maker holds an flock on layers/<number>
 //!         snapshots/<id>/{upper,work}
 //!         volumes/<name>/_data
@@ -56,6 +57,7 @@ mod snapshot;
 mod spool;
 mod store;
 mod trash;
+mod upload;
 mod usage;
 mod volume;
 
@@ -75,4 +77,5 @@ pub use records::{ContainerRecord, ImageRecord, LayerRecord, NewImage, RootMount
 pub use repair::Mended;
 pub use salvage::{Salvaged, salvage};
 pub use store::{Store, StoreOptions};
+pub use upload::UploadNote;
 pub use usage::{DiskUsage, ImageUsage, tree_bytes};

@@ -18,6 +18,7 @@ pub mod leftovers;
 pub mod postgres;
 pub mod process;
 pub mod registry;
+pub mod relay;
 pub mod s3;
 pub mod server;
 pub mod wait;

@@ -3,12 +3,13 @@
 //! Spec: distribution-spec "Pushing blobs" (HEAD, mount, POST, PATCH, PUT), "Pushing manifests", "Pushing manifests with
 //! subject" (referrers tag schema where the registry has no referrers API).
 //! Law: what is there is not sent; what is in another repository of the same registry is mounted; a broken upload goes on at
-//! the byte the registry has, where it can tell. The root manifest comes last.
+//! the byte the registry has, where it can tell, also by another process. The root manifest comes last.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use knarr_spec::{Descriptor, Digest, Index, Manifest, Reference, media_type};
+use knarr_store::Store;
 use reqwest::{Method, StatusCode};
 
 use super::endpoint::{Call, Endpoint, Target};
@@ -34,6 +35,8 @@ pub(crate) struct Mounts {
 pub(crate) struct Push<'a> {
     endpoint: Endpoint<'a>,
     mounts: Mounts,
+    /// Where uploads are remembered, so that a push that was killed goes on.
+    memory: Option<&'a Store>,
 }
 
 impl<'a> Push<'a> {
@@ -42,13 +45,14 @@ impl<'a> Push<'a> {
         reference: &Reference,
         mounts: Mounts,
         progress: &'a dyn Progress,
+        memory: Option<&'a Store>,
     ) -> Result<Push<'a>, Problem> {
         let place = http.network().registries.push_endpoint(reference)?;
         let mut from: Vec<String> = mounts.of_all.iter().chain(mounts.of_blob.values().flatten()).cloned().collect();
         from.sort();
         from.dedup();
         let endpoint = Endpoint::new(http, reference, place, progress).writing(&from);
-        Ok(Push { endpoint, mounts })
+        Ok(Push { endpoint, mounts, memory })
     }
 
     /// Repositories `digest` may be mounted from, but this one.
@@ -146,7 +150,10 @@ impl Sink for Push<'_> {
     }
 
     fn put_blob(&self, blob: &Descriptor, open: &Opener<'_>, tell: &dyn Fn(u64)) -> Result<(), Problem> {
-        Upload::new(&self.endpoint, blob, open, tell).run()
+        let place = self.endpoint.reference().name();
+        let note =
+            self.memory.filter(|_| Upload::is_worth_a_note(blob)).map(|store| store.upload(&blob.digest, &place));
+        Upload::new(&self.endpoint, blob, open, tell, note.and_then(Result::ok).flatten()).run()
     }
 
     fn put_manifest(&self, document: &Document, digest: &Digest) -> Result<(), Problem> {

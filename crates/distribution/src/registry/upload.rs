@@ -7,12 +7,14 @@
 //! ```
 //! Spec: distribution-spec "Pushing blobs": "Pushing a blob in chunks", `OCI-Chunk-Min-Length`.
 //! Law: each `Location` is used once and replaced by the next. After a break the registry is asked how much it has; where it
-//! cannot tell, all is sent again. A registry or proxy that refuses a big request (413) gets pieces.
+//! cannot tell, all is sent again. So does a later process, which finds the last `Location` in the store. A registry or proxy
+//! that refuses a big request (413) gets pieces.
 
 use std::cell::Cell;
 
 use bytes::{Buf, Bytes};
 use knarr_spec::{Descriptor, Digest};
+use knarr_store::UploadNote;
 use reqwest::{Method, StatusCode, Url};
 
 use super::endpoint::{Call, Endpoint, Target};
@@ -41,6 +43,10 @@ pub(super) struct Upload<'u, 'o, 'a> {
     offset: u64,
     /// The most that is sent in one request.
     piece_bytes: u64,
+    /// The least the registry takes in one request, but for the last.
+    piece_bytes_min: u64,
+    /// What a later process is told.
+    note: Option<UploadNote>,
 }
 
 impl<'u, 'o, 'a> Upload<'u, 'o, 'a> {
@@ -49,8 +55,15 @@ impl<'u, 'o, 'a> Upload<'u, 'o, 'a> {
         blob: &'u Descriptor,
         open: &'u Opener<'o>,
         tell: &'u dyn Fn(u64),
+        note: Option<UploadNote>,
     ) -> Upload<'u, 'o, 'a> {
-        Upload { endpoint, blob, open, tell, location: None, offset: 0, piece_bytes: u64::MAX }
+        let location = note.as_ref().and_then(|note| Url::parse(note.location()?).ok());
+        Upload { endpoint, blob, open, tell, location, offset: 0, piece_bytes: u64::MAX, piece_bytes_min: 0, note }
+    }
+
+    /// Whether a later process could go on where this one dies: what goes in one request is sent again.
+    pub(super) fn is_worth_a_note(blob: &Descriptor) -> bool {
+        blob.size > SINGLE_BYTES_MAX
     }
 
     /// Asks the registry to take `digest` from its repository `from`; an upload it begins instead is cancelled.
@@ -72,15 +85,22 @@ impl<'u, 'o, 'a> Upload<'u, 'o, 'a> {
         let http = self.endpoint.http();
         let retry = &http.network().retry;
         let mut attempts = 0;
+        if self.location.is_some() {
+            self.catch_up();
+            (self.tell)(self.offset);
+        }
         loop {
             let before = self.offset;
             let problem = match self.attempt() {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.forget();
+                    return Ok(());
+                }
                 Err(problem) => problem,
             };
             if matches!(problem, Problem::Status { code: 413, .. }) && self.piece_bytes > PIECE_BYTES {
-                self.piece_bytes = PIECE_BYTES;
-                self.restart();
+                self.piece_bytes = PIECE_BYTES.max(self.piece_bytes_min);
+                self.catch_up();
                 continue;
             }
             attempts = if self.catch_up() > before { 1 } else { attempts + 1 };
@@ -96,6 +116,17 @@ impl<'u, 'o, 'a> Upload<'u, 'o, 'a> {
 
     fn restart(&mut self) {
         (self.location, self.offset) = (None, 0);
+        self.forget();
+    }
+
+    /// Where the next request goes. What a later process is told is a convenience: a disk without room for it stops no push.
+    fn go_on_at(&mut self, location: Url) {
+        let _ = self.note.as_mut().map(|note| note.keep(location.as_str()));
+        self.location = Some(location);
+    }
+
+    fn forget(&mut self) {
+        let _ = self.note.as_mut().map(UploadNote::forget);
     }
 
     /// After a break: how much the registry has. Where it does not say, nothing.
@@ -107,7 +138,10 @@ impl<'u, 'o, 'a> Upload<'u, 'o, 'a> {
             (there <= self.blob.size).then_some((next, there))
         });
         match known {
-            Some((location, there)) => (self.location, self.offset) = (Some(location), there),
+            Some((location, there)) => {
+                self.offset = there;
+                self.go_on_at(location);
+            }
             None => self.restart(),
         }
         self.offset
@@ -130,9 +164,10 @@ impl<'u, 'o, 'a> Upload<'u, 'o, 'a> {
         let answer = self.endpoint.ask(&Call::new(Method::POST, Target::Repository("blobs/uploads/")))?;
         let answer = self.endpoint.checked(answer, None)?;
         if let Some(least) = answer.header("oci-chunk-min-length").and_then(|text| text.trim().parse().ok()) {
-            self.piece_bytes = self.piece_bytes.max(least);
+            (self.piece_bytes_min, self.piece_bytes) = (least, self.piece_bytes.max(least));
         }
-        (self.location, self.offset) = (Some(location(&answer)?), 0);
+        self.offset = 0;
+        self.go_on_at(location(&answer)?);
         Ok(())
     }
 
@@ -141,8 +176,8 @@ impl<'u, 'o, 'a> Upload<'u, 'o, 'a> {
         let url = self.location.clone().expect("an upload was begun");
         let answer = self.send(Method::PATCH, &url, length, Some((self.offset, self.offset + length - 1)))?;
         let answer = self.endpoint.checked(answer, None)?;
-        self.location = Some(location(&answer).unwrap_or(url));
         self.offset += length;
+        self.go_on_at(location(&answer).unwrap_or(url));
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use crate::setup::told;
 /// What a registry was given.
 #[derive(Default)]
 struct Dock {
+    begun: usize,
     uploads: HashMap<String, Vec<u8>>,
     blobs: HashMap<String, Vec<u8>>,
     manifests: HashMap<String, Vec<u8>>,
@@ -36,7 +37,8 @@ fn take(request: &Request, dock: &mut Dock) -> Reply {
     let upload = request.path.strip_prefix("/v2/to/blobs/uploads/").filter(|id| !id.is_empty());
     match (request.method.as_str(), upload) {
         ("POST", _) => {
-            let id = format!("u{}", dock.uploads.len());
+            dock.begun += 1;
+            let id = format!("u{}", dock.begun);
             dock.uploads.insert(id.clone(), Vec::new());
             Reply::new(202, "").with("Location", format!("/v2/to/blobs/uploads/{id}"))
         }
@@ -123,6 +125,48 @@ fn a_broken_upload_goes_on_at_the_byte_the_registry_has() {
     let ranges: Vec<_> = requests.iter().filter_map(|request| request.header("content-range")).collect();
     let last = layer.blob.len() - 1;
     assert_eq!(ranges, [format!("0-{last}"), format!("{}-{last}", 1 << 20)]);
+}
+
+/// Copies with a store that remembers uploads, without a second attempt.
+fn copied_once(store: &knarr_store::Store, layers: &[Layer], to: &Server) -> Result<Copied, Error> {
+    let from = Server::start(Shelf::of(layers).into_handler());
+    let once = Network { retry: Retry { attempts: 1, ..network().retry }, ..network() };
+    let options = CopyOptions { source: network(), destination: once, ..CopyOptions::new(Path::new("/tmp")) };
+    let place = |text: String| knarr_distribution::Place::with_transport(&text).unwrap();
+    let from = place(format!("docker://{}/app:v1", from.host()));
+    copy(Some(store), &from, &place(format!("docker://{}/to:v1", to.host())), &options)
+}
+
+#[test]
+fn a_later_push_goes_on_where_an_earlier_one_ended_and_begins_anew_where_nobody_knows_it() {
+    for remembers in [true, false] {
+        let (place, layer) = (crate::setup::Place::new(), Layer::big());
+        let broken = AtomicBool::new(false);
+        let (server, dock) = dock(move |request, dock| match request.method.as_str() {
+            "PATCH" if request.bytes.len() > 1 << 20 && !broken.swap(true, Ordering::Relaxed) => {
+                let id = request.path.rsplit('/').next().unwrap();
+                dock.uploads.get_mut(id).unwrap().extend(&request.bytes[..1 << 20]);
+                Some(Reply::new(403, ""))
+            }
+            "GET" if request.path.contains("/uploads/") && dock.manifests.is_empty() && !remembers => {
+                // The first to ask still hears of it: it is the earlier push that just failed.
+                dock.manifests.insert("asked".to_owned(), Vec::new());
+                None
+            }
+            "GET" if request.path.contains("/uploads/") && !remembers => {
+                Some(Reply::error(404, "BLOB_UPLOAD_UNKNOWN", "unknown"))
+            }
+            _ => None,
+        });
+        copied_once(&place.store, std::slice::from_ref(&layer), &server).unwrap_err();
+        copied_once(&place.store, std::slice::from_ref(&layer), &server).unwrap();
+        assert_eq!(dock.lock().unwrap().blobs[layer.digest().as_str()], layer.blob);
+        let requests = server.requests();
+        let ranges: Vec<_> = requests.iter().filter_map(|request| request.header("content-range")).collect();
+        let (last, again) = (layer.blob.len() - 1, if remembers { 1 << 20 } else { 0 });
+        assert_eq!(ranges, [format!("0-{last}"), format!("{again}-{last}")]);
+        assert_eq!(std::fs::read_dir(place.store.state().join("uploads/sha256")).unwrap().count(), 0);
+    }
 }
 
 #[test]

@@ -16,5 +16,6 @@ mod opening;
 mod sharing;
 mod snapshots;
 mod support;
+mod uploads;
 mod usage;
 mod volumes;

@@ -6,6 +6,7 @@ use std::process::Command;
 use knarr_testkit::image::{self, Format};
 use knarr_testkit::lab::{Done, finish};
 use knarr_testkit::registry::{self, Access, Registry};
+use knarr_testkit::relay::Relay;
 use knarr_testkit::server::{Fault, Gate, Hold, Server};
 use knarr_testkit::{Image, ImageMaker, Lab, LayerTar};
 use serde_json::{Value, json};
@@ -14,6 +15,8 @@ cases!["registries":
     a_pulled_image_is_pushed_with_its_digest,
     a_push_sends_only_what_is_missing,
     a_push_mounts_layers_of_other_repositories,
+    a_killed_push_goes_on_at_the_byte_the_registry_has,
+    an_upload_the_registry_forgot_begins_anew,
     all_tags_are_pushed,
     what_is_not_here_cannot_be_pushed,
     login_is_kept_and_used_and_forgotten,
@@ -98,6 +101,67 @@ fn a_push_mounts_layers_of_other_repositories(lab: &Lab) {
 
 fn all_tags_are_pushed(lab: &Lab) {
     let registry = debians(lab);
+/// Bytes of one layer that a push is killed in.
+const BIG_BYTES: u64 = 24 << 20;
+
+/// Bytes that reach the registry before the push is killed.
+const BEFORE_BYTES: u64 = 16 << 20;
+
+/// Bytes that do not compress (xorshift64).
+fn noise(bytes: usize) -> Vec<u8> {
+    let next = |state: &u64| {
+        let state = state ^ (state << 13);
+        let state = state ^ (state >> 7);
+        Some(state ^ (state << 17))
+    };
+    std::iter::successors(Some(0x5851_f42d_u64), next).map(|state| (state >> 24) as u8).take(bytes).collect()
+}
+
+/// A push of a big layer to our registry, killed when most of it is there; the relay on the way is open again.
+fn killed_push(lab: &Lab) -> (knarr_testkit::process::Guarded, Relay, String) {
+    let tar = LayerTar::new().file("big", 0o644, noise(BIG_BYTES as usize)).finish();
+    let image = ImageMaker { layers: vec![(tar, Compression::Gzip)], ..ImageMaker::new(json!({}), Vec::new()) };
+    image.make().write_oci_archive(&lab.path("big.tar"), "v1").expect("written");
+    lab.knarr(["load", "-i", "big.tar"]).ok();
+    let (process, address) = ours(lab);
+    let relay = Relay::start(&address, BEFORE_BYTES).expect("a relay");
+    let name = format!("{}/fleet/big:v1", relay.address);
+    let id = lab.knarr(["images", "-q"]).ok().stdout.trim().to_owned();
+    lab.knarr(["tag", &id, &name]).ok();
+    let push = lab.start(["push", &name]);
+    relay.wait_until_it_hangs();
+    knarr_testkit::process::signal(push.id(), "KILL");
+    drop(push);
+    relay.cut_and_open();
+    (process, relay, name)
+}
+
+fn a_killed_push_goes_on_at_the_byte_the_registry_has(lab: &Lab) {
+    let (_process, relay, name) = killed_push(lab);
+    let before = relay.carried();
+    lab.knarr(["push", &name]).ok();
+    let sent = relay.carried() - before;
+    // What the registry had not yet written when the connection was cut is sent again.
+    assert!(sent < BIG_BYTES - BEFORE_BYTES + (4 << 20), "{sent} bytes were sent again");
+    lab.knarr(["rmi", "-f", &name]).ok();
+    lab.knarr(["pull", "-q", &name]).ok();
+    let left = fs::read_dir(lab.path("state/uploads/sha256")).expect("the directory of uploads").count();
+    assert_eq!(left, 0, "a finished upload is remembered");
+}
+
+fn an_upload_the_registry_forgot_begins_anew(lab: &Lab) {
+    let (process, relay, name) = killed_push(lab);
+    drop(process);
+    fs::remove_dir_all(lab.path("registry")).expect("removed");
+    let mut again = Command::new(lab.kit.join("knarr"));
+    again.args(["registry", "serve", "--root"]).arg(lab.path("registry")).args(["--listen", relay.to()]);
+    let _again = knarr_testkit::process::Guarded::spawn(&mut again).expect("our registry");
+    knarr_testkit::wait::until("our registry listens", || std::net::TcpStream::connect(relay.to()).ok());
+    let before = relay.carried();
+    lab.knarr(["push", &name]).ok();
+    assert!(relay.carried() - before > BIG_BYTES);
+}
+
     lab.load("probe");
     for tag in ["a", "b"] {
         lab.knarr(["tag", "probe", &format!("{}/many:{tag}", registry.address)]).ok();
