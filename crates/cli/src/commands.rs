@@ -44,6 +44,7 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod search;
 mod start;
 mod stop;
 mod system_prune;
@@ -139,6 +140,7 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
         &[
             Entry::of::<login::Login>(),
             Entry::of::<logout::Logout>(),
+            Entry::of::<search::Search>(),
             Entry::of::<image_copy::ImageCopy>(),
             Entry::of::<image_sync::ImageSync>(),
             Entry::of::<list_tags::ListTags>(),

@@ -40,6 +40,7 @@ mod push;
 mod recompress;
 pub mod registries;
 mod registry;
+pub mod search;
 mod segments;
 mod sink;
 mod store_sink;

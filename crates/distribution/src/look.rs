@@ -30,7 +30,7 @@ pub struct Looked {
     pub image: Option<(Raw<Manifest>, Vec<u8>)>,
 }
 
-fn said<T>(verb: &'static str, subject: impl ToString, done: Result<T, Problem>) -> Result<T, Error> {
+pub(crate) fn said<T>(verb: &'static str, subject: impl ToString, done: Result<T, Problem>) -> Result<T, Error> {
     done.map_err(|problem| Error { verb, subject: subject.to_string(), problem: Box::new(problem) })
 }
 
@@ -128,7 +128,7 @@ pub fn ping(registry: &str, network: &Network) -> Result<(), Error> {
 }
 
 /// Any name at a registry, for questions about the registry itself.
-fn somewhere(registry: &str) -> Result<Reference, Problem> {
+pub(crate) fn somewhere(registry: &str) -> Result<Reference, Problem> {
     let registry = registry.trim_end_matches('/');
     let text = format!("{registry}/x");
     let parsed: Result<Reference, _> = text.parse();

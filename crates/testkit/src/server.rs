@@ -85,6 +85,12 @@ impl Hold {
         self.manifest(repository, tag, &image.manifest)
     }
 
+    /// Anything at a path of its own, whatever query it is asked with.
+    pub fn page(mut self, path: &str, content: &Blob) -> Hold {
+        self.0.insert(path.to_owned(), content.clone());
+        self
+    }
+
     /// A manifest or index alone.
     pub fn manifest(mut self, repository: &str, tag: &str, manifest: &Blob) -> Hold {
         for reference in [tag, &manifest.digest] {

@@ -64,6 +64,21 @@ impl<'a> Repository<'a> {
         self.endpoint.pages(Target::Server(&first), |page: Page| page.repositories.unwrap_or_default())
     }
 
+    /// The registry that is asked.
+    pub(crate) fn registry(&self) -> &str {
+        self.endpoint.reference().registry()
+    }
+
+    /// What the registry answers at a path of its own; any status that is not about logging in.
+    pub(crate) fn get(&self, path: &str) -> Result<Answer<'a>, Problem> {
+        patiently(self.endpoint.http(), || self.endpoint.ask(&Call::new(Method::GET, Target::Root(path))))
+    }
+
+    /// Passes a success, explains anything else.
+    pub(crate) fn checked(&self, answer: Answer<'a>) -> Result<Answer<'a>, Problem> {
+        self.endpoint.checked(answer, None)
+    }
+
     /// What the reference means now.
     pub(crate) fn digest(&self) -> Result<Digest, Problem> {
         match self.endpoint.manifest_digest()? {

@@ -61,6 +61,8 @@ pub(super) struct Call<'c> {
 /// What a question is about.
 #[derive(Clone, Copy)]
 pub(super) enum Target<'c> {
+    /// A path and query from the server's root on.
+    Root(&'c str),
     /// A path and query behind `/v2/`.
     Server(&'c str),
     /// A path and query behind `/v2/<repository>/`.
@@ -223,6 +225,7 @@ impl<'a> Endpoint<'a> {
             base.join(path).map_err(bad)
         };
         match target {
+            Target::Root(path) => join(path),
             Target::Server(path) => join(&format!("/v2/{path}")),
             Target::Repository(path) => join(&format!("/v2/{}/{path}", self.reference.repository())),
             Target::Url(url) => Ok(url.clone()),

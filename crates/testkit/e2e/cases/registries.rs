@@ -8,7 +8,7 @@ use knarr_testkit::lab::{Done, finish};
 use knarr_testkit::registry::{self, Access, Registry};
 use knarr_testkit::relay::Relay;
 use knarr_testkit::server::{Fault, Gate, Hold, Server};
-use knarr_testkit::{Image, ImageMaker, Lab, LayerTar};
+use knarr_testkit::{Compression, Image, ImageMaker, Lab, LayerTar};
 use serde_json::{Value, json};
 
 cases!["registries":
@@ -43,6 +43,8 @@ cases!["registries":
     a_short_name_means_what_registries_conf_says,
     tags_are_listed_where_a_rewritten_name_leads,
     a_tar_is_imported_from_a_url,
+    a_search_lists_repositories_whose_name_has_the_word,
+    a_search_is_dockers_where_the_registry_has_one,
 ];
 
 fn image(text: &str) -> Image {
@@ -99,8 +101,6 @@ fn a_push_mounts_layers_of_other_repositories(lab: &Lab) {
     lab.knarr(["push", &other]).ok().shows("Mounted from fleet/one\n");
 }
 
-fn all_tags_are_pushed(lab: &Lab) {
-    let registry = debians(lab);
 /// Bytes of one layer that a push is killed in.
 const BIG_BYTES: u64 = 24 << 20;
 
@@ -162,6 +162,8 @@ fn an_upload_the_registry_forgot_begins_anew(lab: &Lab) {
     assert!(relay.carried() - before > BIG_BYTES);
 }
 
+fn all_tags_are_pushed(lab: &Lab) {
+    let registry = debians(lab);
     lab.load("probe");
     for tag in ["a", "b"] {
         lab.knarr(["tag", "probe", &format!("{}/many:{tag}", registry.address)]).ok();
@@ -568,4 +570,47 @@ fn a_tar_is_imported_from_a_url(lab: &Lab) {
     let cutting = Server::start(Hold::default().image("a", "v1", &image), Gate::Open, Some(cut)).expect("a server");
     lab.knarr(["import", &url.replace(&server.address, &cutting.address), "nothing:v1"]).fails();
     assert_eq!(lab.knarr(["images", "-q"]).ok().stdout.lines().count(), 1);
+}
+
+fn a_search_lists_repositories_whose_name_has_the_word(lab: &Lab) {
+    let (_process, address) = ours(lab);
+    lab.load("probe");
+    for name in ["fleet/one", "fleet/two", "one", "shore"] {
+        lab.knarr(["image", "copy", "local:probe", &format!("docker://{address}/{name}:v1")]).ok();
+    }
+    let names = |words: &[&str]| lab.knarr(["search", "--format", "{{.Name}}"].iter().chain(words)).ok().stdout;
+    let lines =
+        |repositories: &[&str]| repositories.iter().map(|name| format!("{address}/{name}\n")).collect::<String>();
+    assert_eq!(names(&[&format!("{address}/one")]), lines(&["one", "fleet/one"]));
+    assert_eq!(names(&[&format!("{address}/")]), lines(&["fleet/one", "fleet/two", "one", "shore"]));
+    assert_eq!(names(&["--limit", "1", &format!("{address}/one")]), lines(&["one"]));
+    assert_eq!(names(&["--filter", "is-official=true", &format!("{address}/one")]), "");
+    lab.knarr(["search", &format!("{address}/one")]).ok().shows("NAME ").shows("DESCRIPTION").shows("OFFICIAL\n");
+    let tags = lab.knarr(["search", "--list-tags", &format!("{address}/fleet/two")]).ok().stdout;
+    let table: Vec<Vec<&str>> = tags.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(table, [vec!["NAME", "TAG"], vec![&format!("{address}/fleet/two"), "v1"]]);
+    configure(lab, &format!("unqualified-search-registries = [\"127.0.0.1:9\", \"{address}\"]\n"));
+    let done = lab.knarr(["search", "--format", "{{.Index}}/{{.Name}}", "shore"]).ok();
+    done.prints(&format!("{address}/{address}/shore\n")).says("note: ");
+    lab.knarr(["search", "--limit", "200", "shore"]).exits(125).says("limit 200 is outside the range of [1, 100]");
+    lab.knarr(["search", "--filter", "age=3", "shore"]).exits(125).says("invalid filter");
+    lab.knarr(["search", "http://127.0.0.1/shore"]).exits(125).says("should not have a scheme");
+}
+
+fn a_search_is_dockers_where_the_registry_has_one(lab: &Lab) {
+    let results = json!({"num_results": 2, "query": "ship", "results": [
+        {"name": "ship", "description": "A ship that carries\neverything over every sea and back again",
+         "star_count": 120, "is_official": true, "is_automated": false},
+        {"name": "team/ship", "description": "", "star_count": 3, "is_official": false, "is_automated": true}]});
+    let page = knarr_testkit::Blob::new("application/json", results.to_string().into_bytes());
+    let server = Server::start(Hold::default().page("/v1/search", &page), Gate::Open, None).expect("a server");
+    let term = format!("{}/ship", server.address);
+    let table = lab.knarr(["search", &term]).ok().stdout;
+    assert!(table.contains("A ship that carries everything over every se…   120       [OK]\n"), "{table}");
+    assert_eq!(server.requests().last().expect("a request"), "GET /v1/search?q=ship&n=25");
+    let json = lab.knarr(["search", "--no-trunc", "--format", "json", "--filter", "stars=100", &term]).ok().json();
+    assert_eq!(json["IsOfficial"], "true");
+    assert_eq!(json["Description"], "A ship that carries everything over every sea and back again");
+    let format = ["search", "--filter", "is-official=false", "--format", "{{.Name}} {{.Stars}} {{.Automated}}", &term];
+    lab.knarr(format).ok().prints(&format!("{}/team/ship 3 [OK]\n", server.address));
 }
