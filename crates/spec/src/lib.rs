@@ -14,6 +14,7 @@ pub mod media_type;
 pub mod other_platforms;
 pub mod platform;
 pub mod raw;
+pub mod ref_name;
 pub mod reference;
 
 pub use digest::{Algorithm, ChainId, DiffId, Digest, DigestError};
@@ -22,4 +23,5 @@ pub use oci_spec::runtime;
 pub use other_platforms::OtherPlatforms;
 pub use platform::Platform;
 pub use raw::Raw;
+pub use ref_name::is_ref_name;
 pub use reference::{Reference, ReferenceError};

@@ -184,9 +184,9 @@ impl Verb for ImageFlatten {
     const EXAMPLE: &'static str = "knarr image flatten -t app:flat app";
 
     fn run(self, world: &World) -> Result<u8, Failure> {
-        let pack = self.compress.options()?;
         let context = world.rooted()?;
         let (shelf, name, new) = placed(&context, &self.image, self.tag.as_deref())?;
+        let pack = self.compress.options(&*shelf, &name)?;
         let tree = Tree::of(&context, world, &self.image)?;
         let pack = PackOptions { ids: world.id_map(), ..pack };
         let digest = flatten(&Target { shelf: &*shelf, name: &name, new_name: &new }, tree.root(), &pack)?;

@@ -1,15 +1,15 @@
 //! `image unpack`, `repack`, `config`, `insert`, `new`, `init`: umoci's jobs on OCI layouts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use knarr_engine::bundle::{self, RepackWanted, Unpacking};
 use knarr_engine::image::alter::{self, Insertion, Target};
 use knarr_engine::image::compose::Draft;
 use knarr_engine::image::edit::Edit;
 use knarr_engine::image::shelf::{self, Layout, Shelf};
-use knarr_engine::{PackOptions, time};
+use knarr_engine::{Compression, PackOptions, time};
 use knarr_spec::image::History;
-use knarr_spec::{Platform, media_type};
+use knarr_spec::{Platform, is_ref_name};
 
 use crate::failure::Failure;
 use crate::output::print;
@@ -19,14 +19,39 @@ use crate::world::{World, current_dir};
 /// `DIR[:TAG]`, with or without `oci:` before it.
 fn open(image: &str) -> Result<(Layout, String), Failure> {
     let image = image.strip_prefix("oci:").unwrap_or(image);
-    if image.ends_with(':') {
-        return Err(Failure::usage(format!("{image:?}: the tag is empty")).hint("leave the colon out for `latest`"));
-    }
-    let (dir, tag) = shelf::split(image);
+    let (dir, tag) = split(image, |dir| dir.join("oci-layout").exists());
     if dir.as_os_str().is_empty() {
-        return Err(Failure::usage(format!("{image:?}: the directory is missing")));
+        return Err(Failure::usage("invalid --image: path is empty"));
     }
+    check_tag("--image", &tag)?;
     Ok((Layout::open(&current_dir().join(dir))?, tag))
+}
+
+/// A tag may hold colons and slashes, and so may a directory: the first that is a layout is meant, else the last colon.
+fn split(image: &str, is_layout: impl Fn(&Path) -> bool) -> (PathBuf, String) {
+    let here = |dir: &str| !dir.is_empty() && is_layout(&current_dir().join(dir));
+    let parts = image.match_indices(':').map(|(at, _)| (&image[..at], &image[at + 1..]));
+    match parts.into_iter().find(|(dir, _)| here(dir)).or_else(|| image.strip_suffix(':').map(|dir| (dir, ""))) {
+        Some((dir, tag)) => (dir.into(), tag.to_owned()),
+        None => shelf::split(image),
+    }
+}
+
+/// umoci's words for what is no `ref.name`.
+fn check_tag(flag: &str, tag: &str) -> Result<(), Failure> {
+    match tag {
+        "" => Err(Failure::usage(format!("invalid {flag}: tag is empty"))),
+        tag if !is_ref_name(tag) => {
+            Err(Failure::usage(format!("invalid {flag}: tag contains invalid characters: {tag:?}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the new image is called: `new` where it was said, else as the old one.
+fn new_tag(new: Option<String>, old: &str) -> Result<String, Failure> {
+    new.as_deref().map_or(Ok(()), |new| check_tag("--tag", new))?;
+    Ok(new.unwrap_or_else(|| old.to_owned()))
 }
 
 /// What the history says of the step.
@@ -77,26 +102,31 @@ fn moment(given: Option<String>) -> Result<String, Failure> {
 /// How layers are compressed.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct CompressFlags {
-    /// gzip, zstd or none; of `insert` also auto: as the last layer
-    #[arg(long, value_name = "FORM", default_value = "gzip")]
+    /// gzip, zstd or none; auto is as the image's last compressed layer
+    #[arg(long, value_name = "FORM", default_value = "auto")]
     compress: String,
 }
 
 impl CompressFlags {
-    pub(crate) fn options(&self) -> Result<PackOptions, Failure> {
-        let form = shelf::compression(&self.compress);
-        let form = form.ok_or_else(|| Failure::usage(format!("unknown compression {:?}", self.compress)))?;
-        Ok(PackOptions { compression: form, ..PackOptions::default() })
+    /// The form; `None` is `auto`.
+    fn form(&self) -> Result<Option<Compression>, Failure> {
+        match (self.compress.as_str(), shelf::compression(&self.compress)) {
+            ("auto", _) => Ok(None),
+            (_, Some(form)) => Ok(Some(form)),
+            (word, None) => {
+                let words = format!("invalid --compress: unknown layer compression type {word:?}");
+                Err(Failure::usage(words).hint("expected gzip, zstd, none or auto"))
+            }
+        }
     }
 
-    /// With `auto`, as the last layer of the image is compressed.
-    fn options_like(&self, layout: &Layout, tag: &str) -> Result<PackOptions, Failure> {
-        if self.compress != "auto" {
-            return self.options();
-        }
-        let manifest = layout.pick(tag, &Platform::host())?.manifest;
-        let last = manifest.layers.last().and_then(|layer| media_type::layer_compression(&layer.media_type));
-        Ok(PackOptions { compression: last.unwrap_or(media_type::Compression::Gzip), ..PackOptions::default() })
+    /// How a layer of the image `name` is packed.
+    pub(crate) fn options(&self, shelf: &dyn Shelf, name: &str) -> Result<PackOptions, Failure> {
+        let compression = match self.form()? {
+            Some(form) => form,
+            None => shelf::compression_like(&shelf.pick(name, &Platform::host())?.manifest),
+        };
+        Ok(PackOptions { compression, ..PackOptions::default() })
     }
 }
 
@@ -174,7 +204,7 @@ impl Verb for ImageRepack {
     fn run(self, world: &World) -> Result<u8, Failure> {
         let bundle = current_dir().join(&self.bundle);
         let (layout, tag) = open(&self.image)?;
-        let pack = self.compress.options()?;
+        let compression = self.compress.form()?;
         let history = self.history.step("repack", None)?;
         world.enter_alone()?;
         let wanted = RepackWanted {
@@ -183,7 +213,7 @@ impl Verb for ImageRepack {
             masked: self.mask_path,
             volumes: self.no_mask_volumes,
             refresh: self.refresh_bundle,
-            pack,
+            compression,
         };
         bundle::repack(&layout, &tag, &bundle, &wanted)?;
         Ok(0)
@@ -278,7 +308,7 @@ impl Verb for ImageConfig {
             clear: self.clear,
         };
         let history = self.history.step("config", edit.author.as_ref())?;
-        let new = self.tag.unwrap_or_else(|| tag.clone());
+        let new = new_tag(self.tag, &tag)?;
         alter::configure(&Target { shelf: &layout, name: &tag, new_name: &new }, &edit, history)?;
         Ok(0)
     }
@@ -326,13 +356,13 @@ impl Verb for ImageInsert {
             }
             _ => return Err(Failure::usage("requires SOURCE and TARGET, or TARGET with --whiteout")),
         };
-        let pack = self.compress.options_like(&layout, &tag)?;
+        let new = new_tag(self.tag.clone(), &tag)?;
+        let pack = self.compress.options(&layout, &tag)?;
         if self.rootless {
             world.enter_alone()?;
         }
         let pack = PackOptions { ids: world.id_map(), recorded_owners: self.rootless, ..pack };
         let history = self.history.step("insert", None)?;
-        let new = self.tag.clone().unwrap_or_else(|| tag.clone());
         alter::insert(&Target { shelf: &layout, name: &tag, new_name: &new }, path, &insertion, &pack, history)?;
         Ok(0)
     }
@@ -380,10 +410,49 @@ impl Verb for ImageInit {
     fn run(self, _: &World) -> Result<u8, Failure> {
         let dir = self.layout.strip_prefix("oci:").unwrap_or(&self.layout);
         if dir.is_empty() || dir.contains(':') {
-            return Err(Failure::usage(format!("{dir:?} cannot be told from a directory and a tag")));
+            let words = format!("invalid --layout: path contains ':' character: {dir:?}");
+            return Err(Failure::usage(if dir.is_empty() {
+                "invalid --layout: path is empty".to_owned()
+            } else {
+                words
+            }));
         }
         Layout::create(&current_dir().join(Path::new(dir)))?;
         print("")?;
         Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_split(image: &str, expect: (&str, &str)) {
+        let (dir, tag) = split(image, |dir| dir.ends_with("layout") || dir.ends_with("a:layout"));
+        assert_eq!((dir.to_str(), tag.as_str()), (Some(expect.0), expect.1), "{image}");
+    }
+
+    #[test]
+    fn a_tag_may_hold_colons_and_slashes_and_so_may_a_directory() {
+        check_split("layout:v1", ("layout", "v1"));
+        check_split("layout:team/app:v1", ("layout", "team/app:v1"));
+        check_split("./a:layout:v1", ("./a:layout", "v1"));
+        check_split("layout:", ("layout", ""));
+        check_split("elsewhere:v1", ("elsewhere", "v1"));
+        check_split("elsewhere", ("elsewhere", "latest"));
+        check_split(":v1", ("", "v1"));
+    }
+
+    fn check_new(new: Option<&str>, expect: Result<&str, &str>) {
+        let found = new_tag(new.map(str::to_owned), "old").map_err(|failure| failure.message().to_owned());
+        assert_eq!(found.as_deref().map_err(String::as_str), expect);
+    }
+
+    #[test]
+    fn a_tag_that_is_no_name_is_refused_in_umocis_words() {
+        check_new(None, Ok("old"));
+        check_new(Some("v2"), Ok("v2"));
+        check_new(Some(""), Err("invalid --tag: tag is empty"));
+        check_new(Some("a b"), Err("invalid --tag: tag contains invalid characters: \"a b\""));
     }
 }

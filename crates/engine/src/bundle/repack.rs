@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use knarr_layer::{IdMap, Index, PackOptions, pack_chosen};
+use knarr_layer::{Compression, IdMap, Index, PackOptions, pack_chosen};
 use knarr_spec::Digest;
 use knarr_spec::image::History;
 use knarr_sys::Root;
 
 use super::{Paths, Record};
 use crate::image::compose::Draft;
-use crate::image::shelf::{Layout, Shelf, add_layer};
+use crate::image::shelf::{Layout, Shelf, add_layer, compression_like};
 use crate::{Error, Result};
 
 /// How to repack.
@@ -26,8 +26,8 @@ pub struct RepackWanted {
     pub volumes: bool,
     /// The bundle is afterwards one of the new image.
     pub refresh: bool,
-    /// How the layer is packed.
-    pub pack: PackOptions,
+    /// How the layer is compressed; as the image's without.
+    pub compression: Option<Compression>,
 }
 
 /// Adds what changed in `bundle` to its image as a layer, and calls the result `tag`. Returns the manifest's digest and how
@@ -47,7 +47,9 @@ pub fn repack(layout: &Layout, tag: &str, bundle: &Path, wanted: &RepackWanted) 
     }
     let changed: BTreeSet<Vec<u8>> = difference.added.into_iter().chain(difference.modified).collect();
     let count = changed.len() + difference.removed.len();
-    let pack = PackOptions { ids: wanted.ids.clone(), recorded_owners: record.rootless, ..wanted.pack.clone() };
+    let compression = wanted.compression.unwrap_or_else(|| compression_like(&picked.manifest));
+    let (ids, recorded_owners) = (wanted.ids.clone(), record.rootless);
+    let pack = PackOptions { compression, ids, recorded_owners, ..PackOptions::default() };
     let layer = match count {
         0 => None,
         _ => {

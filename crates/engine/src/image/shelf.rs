@@ -9,7 +9,7 @@ mod local;
 use std::fs::File;
 
 use knarr_layer::{Compression, PackOptions, Packed};
-use knarr_spec::{Digest, ImageConfig, Index, Manifest, Platform, Raw};
+use knarr_spec::{Digest, ImageConfig, Index, Manifest, Platform, Raw, media_type};
 
 pub use layout::{Layout, split};
 pub use local::Local;
@@ -63,6 +63,12 @@ pub fn compression(word: &str) -> Option<Compression> {
         "none" => Some(Compression::None),
         _ => None,
     }
+}
+
+/// How a layer is compressed where nobody says: as the topmost one that is compressed at all, else with gzip.
+pub fn compression_like(manifest: &Manifest) -> Compression {
+    let known = manifest.layers.iter().rev().filter_map(|layer| media_type::layer_compression(&layer.media_type));
+    known.into_iter().find(|form| *form != Compression::None).unwrap_or(Compression::Gzip)
 }
 
 /// The place and name that `text` means: `oci:DIR[:TAG]`, else an image of the store.

@@ -17,6 +17,8 @@ cases!["layouts":
     a_bundle_runs_under_our_runtime,
     config_changes_and_clears,
     insert_puts_hides_and_takes_away,
+    new_layers_are_compressed_as_the_last_one_was,
+    tags_that_are_no_names_are_refused,
     an_image_of_nothing_grows_layer_by_layer,
     flatten_and_export_show_the_same_tree,
     rebase_moves_our_layers_to_another_base,
@@ -257,6 +259,47 @@ fn insert_puts_hides_and_takes_away(lab: &Lab) {
     assert_eq!(fs::read_to_string(lab.path("five/rootfs/root")).expect("a file"), "hello");
     lab.knarr(["image", "insert", "--image", "lay:v1", "site", "/../x"]).fails();
     lab.knarr(["image", "insert", "--image", "lay:v1", "site"]).fails();
+}
+
+/// The media type of the topmost layer.
+fn last_layer(lab: &Lab, tag: &str) -> String {
+    let place = format!("oci:lay:{tag}");
+    let manifest = lab.knarr(["image", "inspect", "--raw", &place]).ok().json();
+    let layers = manifest["layers"].as_array().expect("layers");
+    layers.last().and_then(|layer| layer["mediaType"].as_str()).expect("a media type").to_owned()
+}
+
+fn new_layers_are_compressed_as_the_last_one_was(lab: &Lab) {
+    layout(lab);
+    fs::write(lab.path("page"), "hello").expect("write");
+    let insert = |tag: &str, new: &str, options: &[&str]| {
+        let image = format!("lay:{tag}");
+        let words = ["image", "insert", "--image", &image, "--tag", new];
+        lab.knarr(words.iter().chain(options).chain(&["page", "/page"])).ok();
+        last_layer(lab, new)
+    };
+    assert!(insert("v1", "zstd", &["--compress", "zstd"]).ends_with("+zstd"));
+    assert!(insert("zstd", "again", &[]).ends_with("+zstd"));
+    assert!(insert("zstd", "plain", &["--compress", "none"]).ends_with(".tar"));
+    // A plain layer is nobody's wish for more of them.
+    assert!(insert("plain", "over", &[]).ends_with("+zstd"));
+    unpack(lab, "zstd", "bundle");
+    fs::write(lab.path("bundle/rootfs/new"), "x").expect("write");
+    lab.knarr(["image", "repack", "--image", "lay:packed", "bundle"]).ok();
+    assert!(last_layer(lab, "packed").ends_with("+zstd"));
+    lab.knarr(["image", "insert", "--image", "lay:v1", "--compress", "lzw", "page", "/page"]).fails().says("\"lzw\"");
+}
+
+fn tags_that_are_no_names_are_refused(lab: &Lab) {
+    layout(lab);
+    lab.knarr(["image", "new", "--image", "lay:bad tag"]).fails().says("tag contains invalid characters: \"bad tag\"");
+    lab.knarr(["image", "new", "--image", "lay:"]).fails().says("invalid --image: tag is empty");
+    lab.knarr(["image", "new", "--image", ":v1"]).fails().says("invalid --image: path is empty");
+    let config = |tag: &str| lab.knarr(["image", "config", "--image", "lay:v1", "--config.user", "0", "--tag", tag]);
+    config("").fails().says("invalid --tag: tag is empty");
+    config("dash-").fails().says("invalid --tag: tag contains invalid characters: \"dash-\"");
+    config("team/app:v1").ok();
+    unpack(lab, "team/app:v1", "bundle");
 }
 
 fn an_image_of_nothing_grows_layer_by_layer(lab: &Lab) {
