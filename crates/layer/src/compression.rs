@@ -1,13 +1,15 @@
-//! The compressed forms of a layer, told by their first bytes.
+//! The compressed forms of a layer, told by their first bytes; and two more that archives come in.
 //!
 //! Spec: image-spec layer.md, media types; RFC 1952 (a file may have several members), RFC 8878 (several frames,
-//! skippable ones among them, which is how zstd:chunked hides its index).
+//! skippable ones among them, which is how zstd:chunked hides its index); xz and bzip2, of several streams too.
 //! Law: what is declared is checked, never trusted; nothing is decompressed that was not named.
 
 use std::io::{self, BufReader, Chain, Cursor, Read};
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 pub use knarr_spec::media_type::Compression;
+use lzma_rust2::XzReader;
 
 use crate::Error;
 
@@ -21,25 +23,42 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Enough of the beginning to tell every form apart; a tar shows its magic at 257.
 const SNIFF_BYTES: usize = 512;
 
+/// Memory an xz stream may ask for: what `xz -9` needs, and room. More is memory a stranger makes us allocate.
+const XZ_MEMORY_KIB_MAX: u32 = 128 << 10;
+
+/// Forms that archives come in and no layer is declared as. They are read and never written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Old {
+    /// xz.
+    Xz,
+    /// bzip2.
+    Bzip2,
+}
+
+impl Old {
+    fn name(self) -> &'static str {
+        match self {
+            Old::Xz => "xz",
+            Old::Bzip2 => "bzip2",
+        }
+    }
+}
+
 /// What the first bytes of a stream say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sniffed {
     /// A form a layer may have.
     Layer(Compression),
+    /// A form an archive may have.
+    Old(Old),
     /// Some other known form, by name.
     Foreign(&'static str),
 }
 
 /// Tells the form of a stream by its first 512 bytes (or all, if it has fewer).
 pub fn sniff(start: &[u8]) -> Sniffed {
-    const FOREIGN: [(&[u8], &str); 6] = [
-        (b"\xfd7zXZ\0", "xz"),
-        (b"BZh", "bzip2"),
-        (b"\x04\x22\x4d\x18", "lz4"),
-        (b"PK\x03\x04", "zip"),
-        (b"{", "JSON"),
-        (b"<", "HTML or XML"),
-    ];
+    const FOREIGN: [(&[u8], &str); 4] =
+        [(b"\x04\x22\x4d\x18", "lz4"), (b"PK\x03\x04", "zip"), (b"{", "JSON"), (b"<", "HTML or XML")];
     let skippable = start.len() >= 4 && start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18];
     let tar = start.get(257..262) == Some(b"ustar");
     match start {
@@ -47,6 +66,8 @@ pub fn sniff(start: &[u8]) -> Sniffed {
         [0x1f, 0x8b, ..] => Sniffed::Layer(Compression::Gzip),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Sniffed::Layer(Compression::Zstd),
         _ if skippable => Sniffed::Layer(Compression::Zstd),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Sniffed::Old(Old::Xz),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Sniffed::Old(Old::Bzip2),
         _ => match FOREIGN.iter().find(|(magic, _)| start.starts_with(magic)) {
             Some((_, name)) => Sniffed::Foreign(name),
             None => Sniffed::Layer(Compression::None),
@@ -65,6 +86,10 @@ pub enum Decompressor<R: Read> {
     Gzip(Box<MultiGzDecoder<BufReader<Whole<R>>>>),
     /// Through zstd.
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Whole<R>>>>),
+    /// Through xz.
+    Xz(Box<XzReader<BufReader<Whole<R>>>>),
+    /// Through bzip2.
+    Bzip2(Box<MultiBzDecoder<BufReader<Whole<R>>>>),
 }
 
 impl<R: Read> Decompressor<R> {
@@ -72,16 +97,18 @@ impl<R: Read> Decompressor<R> {
     pub fn open(mut reader: R, declared: Option<Compression>) -> Result<Decompressor<R>, Error> {
         let start = read_start(&mut reader).map_err(|source| Error::Read {
             at: 0,
-            compression: declared.unwrap_or(Compression::None),
+            form: declared.as_ref().map_or("", crate::error::name),
             source,
         })?;
-        let compression = agree(declared, sniff(&start), start.is_empty())?;
+        let form = agree(declared, sniff(&start), start.is_empty())?;
         let whole = BufReader::with_capacity(READ_BYTES, Cursor::new(start).chain(reader));
-        Ok(match compression {
-            Compression::None => Decompressor::Plain(whole),
-            Compression::Gzip => Decompressor::Gzip(Box::new(MultiGzDecoder::new(whole))),
-            Compression::Zstd => {
-                let failed = |source| Error::Read { at: 0, compression, source };
+        Ok(match form {
+            Form::Old(Old::Xz) => Decompressor::Xz(Box::new(XzReader::new_mem_limit(whole, true, XZ_MEMORY_KIB_MAX))),
+            Form::Old(Old::Bzip2) => Decompressor::Bzip2(Box::new(MultiBzDecoder::new(whole))),
+            Form::Layer(Compression::None) => Decompressor::Plain(whole),
+            Form::Layer(Compression::Gzip) => Decompressor::Gzip(Box::new(MultiGzDecoder::new(whole))),
+            Form::Layer(Compression::Zstd) => {
+                let failed = |source| Error::Read { at: 0, form: "zstd", source };
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(whole).map_err(failed)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(failed)?;
                 Decompressor::Zstd(Box::new(decoder))
@@ -89,12 +116,14 @@ impl<R: Read> Decompressor<R> {
         })
     }
 
-    /// What is being decompressed.
-    pub fn compression(&self) -> Compression {
+    /// What is being decompressed; nothing of a plain stream.
+    pub fn form(&self) -> &'static str {
         match self {
-            Decompressor::Plain(_) => Compression::None,
-            Decompressor::Gzip(_) => Compression::Gzip,
-            Decompressor::Zstd(_) => Compression::Zstd,
+            Decompressor::Plain(_) => "",
+            Decompressor::Gzip(_) => "gzip",
+            Decompressor::Zstd(_) => "zstd",
+            Decompressor::Xz(_) => Old::Xz.name(),
+            Decompressor::Bzip2(_) => Old::Bzip2.name(),
         }
     }
 }
@@ -105,6 +134,8 @@ impl<R: Read> Read for Decompressor<R> {
             Decompressor::Plain(reader) => reader.read(into),
             Decompressor::Gzip(reader) => reader.read(into),
             Decompressor::Zstd(reader) => reader.read(into),
+            Decompressor::Xz(reader) => reader.read(into),
+            Decompressor::Bzip2(reader) => reader.read(into),
         }
     }
 }
@@ -120,12 +151,20 @@ fn read_start(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(start)
 }
 
+/// A form that is read.
+enum Form {
+    Layer(Compression),
+    Old(Old),
+}
+
 /// An empty stream is no gzip and no zstd, but where nothing is declared it is the empty tar some tools write.
-fn agree(declared: Option<Compression>, sniffed: Sniffed, empty: bool) -> Result<Compression, Error> {
+fn agree(declared: Option<Compression>, sniffed: Sniffed, empty: bool) -> Result<Form, Error> {
     match (declared, sniffed) {
-        (None, Sniffed::Layer(found)) => Ok(found),
+        (None, Sniffed::Layer(found)) => Ok(Form::Layer(found)),
+        (None, Sniffed::Old(found)) => Ok(Form::Old(found)),
+        (Some(declared), Sniffed::Old(found)) => Err(Error::Mislabelled { declared, found: found.name() }),
         (None, Sniffed::Foreign(found)) => Err(Error::Unsupported { found }),
-        (Some(declared), Sniffed::Layer(found)) if declared == found => Ok(found),
+        (Some(declared), Sniffed::Layer(found)) if declared == found => Ok(Form::Layer(found)),
         (Some(declared), Sniffed::Layer(_)) if empty => Err(Error::Mislabelled { declared, found: "none at all" }),
         (Some(declared), Sniffed::Layer(found)) => {
             Err(Error::Mislabelled { declared, found: crate::error::name(&found) })
@@ -191,10 +230,24 @@ mod tests {
     }
 
     #[test]
-    fn xz_and_bzip2_are_named_and_refused() {
-        let error = refuses(b"\xfd7zXZ\0\0\0", None);
-        assert_eq!(error, "layer: its bytes are xz, and layers are tar, tar+gzip or tar+zstd");
-        assert!(refuses(b"BZh91AY", None).contains("bzip2"));
+    fn xz_and_bzip2_are_read_where_nothing_is_declared() {
+        // `printf hello | xz`, `printf hello | bzip2`.
+        const XZ: &[u8] = b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4F\x02\0!\x01\x16\0\0\0t/\xe5\xa3\x01\0\x04hello\0\0\0\0\xb1\x37\xb9\xdb\xe5\xda\x1e\x9b\0\x01\x1d\x05\xb8-\x80\xaf\x1f\xb6\xf3}\x01\0\0\0\0\x04YZ";
+        const BZIP2: &[u8] =
+            b"BZh91AY&SY\x191e=\0\0\0\x81\0\x02D\xa0\0!\x9ah3M\x073\x8b\xb9\"\x9c(H\x0c\x98\xb2\x9e\x80";
+        for packed in [XZ, BZIP2] {
+            check(packed, None, b"hello");
+            check(&[packed, packed].concat(), None, b"hellohello");
+            let mut out = Vec::new();
+            assert!(decompress(&packed[..packed.len() - 6], None).unwrap().read_to_end(&mut out).is_err());
+        }
+        assert_eq!(refuses(XZ, Some(Compression::Gzip)), "layer: declared gzip, but its bytes are xz");
+    }
+
+    #[test]
+    fn lz4_is_named_and_refused() {
+        let error = refuses(b"\x04\x22\x4d\x18", None);
+        assert_eq!(error, "layer: its bytes are lz4, and layers are tar, tar+gzip or tar+zstd");
     }
 
     #[test]

@@ -9,12 +9,12 @@ use knarr_spec::media_type::Compression;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The bytes could not be read or did not decompress; the source says which.
-    #[error("layer tar: after {at} bytes{}", compressed(.compression))]
+    #[error("layer tar: after {at} bytes{}", of(.form))]
     Read {
         /// Uncompressed bytes that were good.
         at: u64,
         /// What we were decompressing.
-        compression: Compression,
+        form: &'static str,
         /// Why.
         source: io::Error,
     },
@@ -199,10 +199,7 @@ pub(crate) fn name(compression: &Compression) -> &'static str {
     }
 }
 
-fn compressed(compression: &Compression) -> &'static str {
-    match compression {
-        Compression::None => "",
-        Compression::Gzip => " of gzip",
-        Compression::Zstd => " of zstd",
-    }
+/// ` of gzip`, or nothing.
+fn of(form: &str) -> String {
+    if form.is_empty() { String::new() } else { format!(" of {form}") }
 }

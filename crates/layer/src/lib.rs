@@ -19,7 +19,7 @@ pub mod rootless_owner;
 mod stream;
 pub mod unpack;
 
-pub use compression::{Compression, decompress};
+pub use compression::{Compression, Decompressor, decompress};
 pub use error::{Error, HeaderFault, Refusal};
 pub use ids::{IdMap, IdRange};
 pub use index::Index;

@@ -135,7 +135,7 @@ impl<'b, W: Write> Writer<'b, W> {
         while self.done < end {
             let take = chunk.len().min(usize::try_from(end - self.done).unwrap_or(usize::MAX));
             let bytes = &mut chunk[..take];
-            let unread = |source| Error::Read { at: self.done, compression: Compression::None, source };
+            let unread = |source| Error::Read { at: self.done, form: "", source };
             self.blob.read_exact_at(bytes, self.done).map_err(unread)?;
             let head = [&[BYTES][..], &(take as u32).to_le_bytes()].concat();
             self.out.write_all(&head).and_then(|()| self.out.write_all(bytes)).map_err(Error::Write)?;
@@ -162,7 +162,7 @@ fn has_data(tree: &Root, path: &[u8], blob: &File, data: Data) -> Result<bool, E
     let mut compared = 0;
     while compared < data.bytes {
         let take = longest.min(usize::try_from(data.bytes - compared).unwrap_or(usize::MAX));
-        let unread = |source| Error::Read { at: data.at + compared, compression: Compression::None, source };
+        let unread = |source| Error::Read { at: data.at + compared, form: "", source };
         blob.read_exact_at(&mut theirs[..take], data.at + compared).map_err(unread)?;
         let same = file.read_exact_at(&mut ours[..take], compared).is_ok() && ours[..take] == theirs[..take];
         if !same {

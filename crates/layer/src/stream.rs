@@ -75,7 +75,7 @@ impl<R: Read> Producer<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
                     let at = self.bytes + filled as u64;
-                    return Err(Error::Read { at, compression: self.decompressor.compression(), source });
+                    return Err(Error::Read { at, form: self.decompressor.form(), source });
                 }
             }
         }

@@ -7,13 +7,15 @@
 //! the layers as they lie in the archive. The config's diff ids decide what a layer must be.
 
 use std::collections::HashMap;
+use std::io::Read;
 
+use bytes::Bytes;
 use knarr_layer::compression::{Compression, Sniffed, sniff};
 use knarr_spec::{Descriptor, DiffId, Digest, ImageConfig, Manifest, Raw, Reference, media_type};
 use serde::Deserialize;
 use sha2::Digest as _;
 
-use super::members::{Members, Section};
+use super::members::{CHUNK_BYTES, Members, Section, SectionStream};
 use super::{SNIFF_BYTES, document, limits};
 use crate::Problem;
 use crate::error::{ArchiveProblem, Inconsistency, Part};
@@ -146,6 +148,18 @@ fn layer(members: &dyn Members, name: &str, diff_id: &DiffId) -> Result<Descript
         Sniffed::Layer(Compression::Zstd) => {
             Descriptor::new(media_type::OCI_LAYER_ZSTD, hash(&section)?, section.bytes)
         }
+        // No media type says so; the layer is the tar in it.
+        Sniffed::Old(_) => {
+            let mut stream = Unpacked::new(section, 0)?;
+            let mut bytes = 0;
+            while let Some(chunk) = stream.chunk()? {
+                bytes += chunk.len() as u64;
+                if bytes > limits::ARCHIVE_BYTES_MAX {
+                    return Err(Problem::Archive(ArchiveProblem::TooLarge));
+                }
+            }
+            Descriptor::new(media_type::OCI_LAYER, diff_id.0.clone(), bytes)
+        }
         _ => Descriptor::new(media_type::OCI_LAYER, diff_id.0.clone(), section.bytes),
     })
 }
@@ -159,6 +173,29 @@ fn hash(section: &Section) -> Result<Digest, Problem> {
     Ok(Digest::from_hash(&knarr_spec::Algorithm::Sha256, &hasher.finalize()))
 }
 
+/// The tar in a layer of a form that no media type has.
+struct Unpacked(knarr_layer::Decompressor<SectionStream>);
+
+impl Unpacked {
+    fn new(section: Section, offset: u64) -> Result<Unpacked, Problem> {
+        let mut tar = knarr_layer::decompress(section.stream(0), None)?;
+        std::io::copy(&mut (&mut tar).take(offset), &mut std::io::sink()).map_err(damaged)?;
+        Ok(Unpacked(tar))
+    }
+}
+
+impl Stream for Unpacked {
+    fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
+        let mut chunk = Vec::new();
+        (&mut self.0).take(CHUNK_BYTES).read_to_end(&mut chunk).map_err(damaged)?;
+        Ok((!chunk.is_empty()).then(|| chunk.into()))
+    }
+}
+
+fn damaged(error: std::io::Error) -> Problem {
+    Problem::Archive(ArchiveProblem::Damaged(error.to_string()))
+}
+
 impl Origin for DockerArchive<'_> {
     fn root(&self) -> Result<Document, Problem> {
         Document::new(self.manifest.clone(), None)
@@ -169,7 +206,11 @@ impl Origin for DockerArchive<'_> {
     }
 
     fn open<'a>(&'a self, descriptor: &'a Descriptor, offset: u64) -> Result<Box<dyn Stream + 'a>, Problem> {
-        Ok(Box::new(self.section(&descriptor.digest)?.stream(offset)))
+        let section = self.section(&descriptor.digest)?;
+        match sniff(&section.start(SNIFF_BYTES)?) {
+            Sniffed::Old(_) => Ok(Box::new(Unpacked::new(section, offset)?)),
+            _ => Ok(Box::new(section.stream(offset))),
+        }
     }
 
     fn who(&self) -> &'static str {

@@ -1,7 +1,7 @@
 //! The named contents of an archive or directory, as ranges of files.
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::ArchiveProblem;
 use crate::origin::Stream;
 
 /// Bytes read at once.
-const CHUNK_BYTES: u64 = 256 << 10;
+pub(super) const CHUNK_BYTES: u64 = 256 << 10;
 
 /// Something with named contents.
 pub(super) trait Members: Sync {
@@ -77,6 +77,16 @@ impl Stream for SectionStream {
         let content = piece.read(CHUNK_BYTES)?;
         self.position += content.len() as u64;
         Ok(Some(content.into()))
+    }
+}
+
+impl Read for SectionStream {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.section.bytes.saturating_sub(self.position).min(into.len() as u64);
+        let start = self.section.start + self.position;
+        let got = self.section.file.read_at(&mut into[..left as usize], start)?;
+        self.position += got as u64;
+        Ok(got)
     }
 }
 

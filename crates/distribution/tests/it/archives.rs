@@ -217,6 +217,49 @@ fn a_docker_archive_with_compressed_layers_loads() {
     assert_eq!(place.file(&images[0], 1, "b"), b"2");
 }
 
+fn xz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn archives_of_xz_and_bzip2_load() {
+    for pack in [xz, bzip2] {
+        let place = Place::new();
+        let path = write(&place, "image.tar.x", &pack(&legacy_archive("null")));
+        assert_eq!(place.file(&load_path(&place, &path)[0], 1, "b"), b"2");
+        let shelf = two_images();
+        let layout = pack(&as_tar(&layout_members(&shelf, &index_json(&shelf, &["v1"]))));
+        let stream = Input::Stream(Box::new(std::io::Cursor::new(layout)));
+        assert_eq!(load(&place.store, stream, &options()).unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn layers_of_xz_and_bzip2_in_a_docker_archive_are_the_tars_in_them() {
+    let (xz_layer, bzip2_layer) = (Layer::plain(&[("a", &noise(600_000, 1))]), Layer::plain(&[("b", b"2")]));
+    let config = config(&[xz_layer.clone(), bzip2_layer.clone()], architecture());
+    let archive = tar_of(&[
+        ("c.json", &config),
+        ("manifest.json", br#"[{"Config":"c.json","Layers":["1.tar","2.tar"]}]"#),
+        ("1.tar", &xz(&xz_layer.blob)),
+        ("2.tar", &bzip2(&bzip2_layer.blob)),
+    ]);
+    let place = Place::new();
+    let image = &load_path(&place, &write(&place, "image.tar", &archive))[0];
+    assert_eq!(place.file(image, 0, "a"), noise(600_000, 1));
+    assert_eq!(place.file(image, 1, "b"), b"2");
+    let manifest = place.store.blob_bytes(&image.manifest_digest, 1 << 20).unwrap().unwrap();
+    assert!(String::from_utf8(manifest).unwrap().contains(&format!("\"size\":{}", xz_layer.blob.len())));
+}
+
 /// That loading `archive` fails with `expect` and leaves no image.
 fn refuses(archive: &[u8], expect: &str) {
     let place = Place::new();

@@ -104,7 +104,7 @@ pub fn archive(tree: &Root, out: impl Write, options: &PackOptions) -> Result<Pa
 /// Copies the tar in `reader`, whichever compressed form it has, in the form `options` ask for; its bytes stay the same.
 pub fn recompress(reader: impl Read, mut out: impl Write, options: &PackOptions) -> Result<Packed, Error> {
     let mut reader = crate::decompress(reader, None)?;
-    let compression = reader.compression();
+    let form = reader.form();
     let mut sink = Sink::new(&mut out, options)?;
     let mut buffer = vec![0; COPY_BYTES];
     let mut at = 0;
@@ -116,7 +116,7 @@ pub fn recompress(reader: impl Read, mut out: impl Write, options: &PackOptions)
                 at += got as u64;
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(source) => return Err(Error::Read { at, compression, source }),
+            Err(source) => return Err(Error::Read { at, form, source }),
         }
     }
 }

@@ -9,6 +9,7 @@ cases!["images":
     a_docker_archive_is_loaded_by_name,
     an_archive_on_standard_input_is_loaded,
     an_oci_archive_is_loaded,
+    archives_of_xz_and_bzip2_are_read,
     an_oci_layout_is_pulled_from,
     loading_twice_changes_nothing,
     images_has_dockers_columns,
@@ -49,6 +50,21 @@ fn an_oci_archive_is_loaded(lab: &Lab) {
     let archive = lab.kit.join("images/probe-oci.tar").display().to_string();
     lab.knarr(["load", "-i", &archive]).ok().shows("probe:latest");
     lab.knarr(["run", "--rm", "probe", "probe", "exit", "3"]).exits(3);
+}
+
+fn archives_of_xz_and_bzip2_are_read(lab: &Lab) {
+    let archive = lab.kit.join("images/probe.tar");
+    for (program, package) in [("/usr/bin/xz", "xz-utils"), ("/usr/bin/bzip2", "bzip2")] {
+        lab.needs(program, package);
+        let packed = std::process::Command::new(program).arg("-1c").arg(&archive).output().expect("it runs").stdout;
+        std::fs::write(lab.path("packed"), &packed).expect("written");
+        lab.knarr(["load", "-i", "packed"]).ok().shows("probe:latest");
+        lab.knarr(["run", "--rm", "probe", "probe", "exit", "3"]).exits(3);
+        lab.knarr(["rmi", "probe"]).ok();
+        lab.knarr_fed(["load"], &packed).ok().shows("probe:latest");
+        lab.knarr(["import", "packed", "imported"]).ok();
+        lab.knarr(["rmi", "probe", "imported"]).ok();
+    }
 }
 
 fn an_oci_layout_is_pulled_from(lab: &Lab) {
