@@ -29,6 +29,7 @@ use crate::policy::{Policy, Subject};
 use crate::progress::{LayerState, Outcome, Progress, Silent};
 use crate::recompress::recompress;
 use crate::registry::{Mounts, Push, Registry};
+use crate::segments::{self, Connections};
 use crate::sink::{Opener, Presence, Sink};
 use crate::stored::Stored;
 use crate::together::together;
@@ -199,8 +200,8 @@ pub(crate) fn with_origin<T>(
 
 /// Opens `place` for writing.
 fn with_sink<T>(
-    place: &Place,
     store: Option<&Store>,
+    place: &Place,
     origin: &dyn Origin,
     options: &CopyOptions<'_>,
     then: impl FnOnce(&dyn Sink) -> Result<T, Problem>,
@@ -497,10 +498,12 @@ impl Copier<'_> {
         self.sink.expect(&kept)?;
         jobs.iter().for_each(|job| self.tell(job.descriptor, LayerState::Waiting));
         let made: Mutex<HashMap<Digest, Made>> = Mutex::default();
+        let connections = Connections::new(self.options.concurrency);
         let job = |at: usize| {
             let LayerPlan { descriptor, recompress } = &jobs[at];
+            let _held = connections.take();
             let done = match recompress {
-                None => self.blob(descriptor, &|offset| self.open(descriptor, offset)),
+                None => self.kept_blob(descriptor, &connections),
                 Some(to) => self.other_blob(descriptor, to).map(|new| {
                     made.lock().expect("no panic while it is held").insert(descriptor.digest.clone(), new);
                 }),
@@ -531,6 +534,17 @@ impl Copier<'_> {
             Some(bytes) => Ok(Box::new(Carried(Some(bytes.into()), offset))),
             None => self.origin.open(blob, offset),
         }
+    }
+
+    /// A blob as it is: of a big one several parts at once, if the source has them.
+    fn kept_blob(&self, blob: &Descriptor, connections: &Connections) -> Result<(), Problem> {
+        std::thread::scope(|scope| {
+            let open = |offset| match blob.data.is_none() && segments::are_worth_it(self.origin, blob, offset) {
+                true => Ok(segments::stream(scope, self.origin, blob, offset, connections)),
+                false => self.open(blob, offset),
+            };
+            self.blob(blob, &open)
+        })
     }
 
     fn blob<'a>(&'a self, blob: &Descriptor, open: &Opener<'a>) -> Result<(), Problem> {

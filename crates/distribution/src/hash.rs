@@ -33,6 +33,14 @@ impl Hash {
         }
     }
 
+    /// Of what was given so far.
+    pub(crate) fn digest(&self) -> Digest {
+        match self {
+            Hash::Sha256(hash) => Digest::from_hash(&Algorithm::Sha256, hash.as_ref().clone().finish().as_ref()),
+            Hash::Sha512(hash) => Digest::from_hash(&Algorithm::Sha512, &hash.as_ref().clone().finalize()),
+        }
+    }
+
     pub(crate) fn finish(self) -> Digest {
         match self {
             Hash::Sha256(hash) => Digest::from_hash(&Algorithm::Sha256, hash.finish().as_ref()),

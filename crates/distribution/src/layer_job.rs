@@ -6,7 +6,6 @@
 //! ```
 //! Law: the tree commits only after the blob did. A broken pull leaves the bytes that came, never a tree.
 
-use std::cell::Cell;
 use std::thread;
 
 use bytes::Bytes;
@@ -143,34 +142,12 @@ impl<'a> LayerJob<'a> {
             self.tell(LayerState::Downloading { bytes: ingest.offset(), total });
             Ok(())
         };
-        self.bytes(start, &mut take)?;
+        segments::bring(self.fetch.origin, self.descriptor, start, self.connections, &mut take)?;
         let got = ingest.offset();
         if got < total {
             return Err(Problem::Size { by: self.fetch.origin.who(), got, more: false, promised: total });
         }
         writer.complete();
-        Ok(())
-    }
-
-    /// Gives `take` the bytes from `start` on: of a big blob several parts at once, if the server has them.
-    fn bytes(&self, start: u64, take: &mut dyn FnMut(Bytes) -> Result<(), Problem>) -> Result<(), Problem> {
-        let (origin, blob) = (self.fetch.origin, self.descriptor);
-        let at = Cell::new(start);
-        let mut take = |chunk: Bytes| {
-            at.set(at.get() + chunk.len() as u64);
-            take(chunk)
-        };
-        if blob.size.saturating_sub(start) >= segments::LEFT_BYTES_MIN && origin.open_part(blob, start, start).is_some()
-        {
-            match segments::fetch(origin, blob, start, self.connections, &mut take) {
-                Err(Problem::NoRanges { .. }) => {}
-                other => return other,
-            }
-        }
-        let mut stream = origin.open(blob, at.get())?;
-        while let Some(chunk) = stream.chunk()? {
-            take(chunk)?;
-        }
         Ok(())
     }
 

@@ -1,30 +1,42 @@
 //! Several parts of one big blob at once, given out in order.
 //!
 //! ```text
-//! part 0 ▓▓▓▓▓▓▓▓ ► taken          part 1 ▓▓▓▓▓░░░ ► being taken as it comes
+//! part 0 ▓▓▓▓▓▓▓▓▓▓▓▓▓▓ ► taken     part 1 ▓▓▓▓▓░░░ ► being taken as it comes
 //! part 2 ▓▓░░░░░░   part 3 ▓▓▓░░░░░   fetched meanwhile      part 4 … waits for room
 //! ```
 //! Law: whoever takes gets every byte once and in order, so that what is kept is whole up to its end and a killed pull goes on
 //! at that byte; what is ahead of it is bounded in memory. The whole is verified by its digest as always.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::thread::Scope;
 
 use bytes::Bytes;
 use knarr_spec::Descriptor;
 
 use crate::Problem;
-use crate::origin::Origin;
+use crate::origin::{Origin, Stream};
 
 /// Blobs with less than this to come are fetched in one piece: parts would save less than they cost.
 pub(crate) const LEFT_BYTES_MIN: u64 = 16 << 20;
 
-/// Bytes of one part: small enough that four in memory do not matter, large enough that a round trip does not.
+/// Bytes of one part among several: small enough that four in memory do not matter, large enough that a round trip does not.
 const PART_BYTES: u64 = 4 << 20;
+
+/// Bytes of one part while only one is fetched: a request costs the server something, and others may soon have time to help.
+const LONELY_PART_BYTES: u64 = 32 << 20;
+
+/// Bytes of one part that may wait in memory.
+const WAITING_BYTES_MAX: usize = PART_BYTES as usize;
 
 /// Most parts of one blob at once. More connections to one registry are impolite and seldom faster.
 const WORKERS_MAX: usize = 4;
+
+/// Pieces between the thread that fetches a stream and the one that takes it.
+const STREAM_PIECES: usize = 16;
 
 /// Connections that may be used; each layer being fetched has one, more are taken where they are idle.
 #[derive(Debug)]
@@ -51,19 +63,50 @@ impl Drop for Connection<'_> {
     }
 }
 
+/// Gives `take` the bytes of `blob` from `from` on: of a big one several parts at once, if the server has them.
+pub(crate) fn bring(
+    origin: &dyn Origin,
+    blob: &Descriptor,
+    from: u64,
+    connections: &Connections,
+    take: &mut dyn FnMut(Bytes) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let at = Cell::new(from);
+    let mut take = |piece: Bytes| {
+        at.set(at.get() + piece.len() as u64);
+        take(piece)
+    };
+    if are_worth_it(origin, blob, from) {
+        match fetch(origin, blob, from, connections, &mut take) {
+            Err(Problem::NoRanges { .. }) => {}
+            other => return other,
+        }
+    }
+    let mut stream = origin.open(blob, at.get())?;
+    while let Some(piece) = stream.chunk()? {
+        take(piece)?;
+    }
+    Ok(())
+}
+
+/// Whether parts of `blob` from `from` on are worth their requests, and can be had.
+pub(crate) fn are_worth_it(origin: &dyn Origin, blob: &Descriptor, from: u64) -> bool {
+    blob.size.saturating_sub(from) >= LEFT_BYTES_MIN && origin.open_part(blob, from, from).is_some()
+}
+
 /// A blob being fetched in parts.
 struct Parts<'p> {
     origin: &'p dyn Origin,
     blob: &'p Descriptor,
-    first: u64,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// Next part nobody fetches yet.
+    /// Next part nobody fetches yet, and where it begins.
     next: u64,
+    next_byte: u64,
     /// Part that is being taken.
     taking: u64,
     arrived: BTreeMap<u64, Part>,
@@ -77,23 +120,28 @@ struct State {
 #[derive(Default)]
 struct Part {
     pieces: VecDeque<Bytes>,
+    bytes: usize,
     complete: bool,
 }
 
-/// Gives `take` the bytes of `blob` from `from` on.
-pub(crate) fn fetch(
+/// A part somebody fetches.
+struct Claim {
+    part: u64,
+    start: u64,
+    end: u64,
+}
+
+/// The same in parts, or not at all.
+fn fetch(
     origin: &dyn Origin,
     blob: &Descriptor,
     from: u64,
     connections: &Connections,
     take: &mut dyn FnMut(Bytes) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
-    let parts = Parts { origin, blob, first: from, state: Mutex::default(), changed: Condvar::new() };
+    let state = Mutex::new(State { next_byte: from, workers: 1, ..State::default() });
+    let parts = Parts { origin, blob, state, changed: Condvar::new() };
     std::thread::scope(|scope| {
-        let begin = || {
-            parts.lock().workers += 1;
-            scope.spawn(|| parts.work());
-        };
         let more = || {
             while parts.lock().workers < WORKERS_MAX {
                 let Some(connection) = connections.take() else { return };
@@ -105,15 +153,41 @@ pub(crate) fn fetch(
                 });
             }
         };
-        begin();
-        let done = (0..parts.count()).try_for_each(|part| {
-            more();
-            parts.take(part, take)
-        });
+        // Helpers first: whoever claims a part then knows that it is one of several.
+        more();
+        scope.spawn(|| parts.work());
+        let done = parts.take_all(from, &more, take);
         parts.lock().over = true;
         parts.changed.notify_all();
         done
     })
+}
+
+/// The bytes of `blob` from `from` on, fetched by threads of `scope`.
+pub(crate) fn stream<'s>(
+    scope: &'s Scope<'s, '_>,
+    origin: &'s dyn Origin,
+    blob: &'s Descriptor,
+    from: u64,
+    connections: &'s Connections,
+) -> Box<dyn Stream + 's> {
+    let (sender, receiver) = sync_channel(STREAM_PIECES);
+    scope.spawn(move || {
+        // Who takes no more has gone away.
+        let mut take = |piece| sender.send(Ok(piece)).map_err(|_| Problem::Interrupted);
+        if let Err(problem) = bring(origin, blob, from, connections, &mut take) {
+            let _ = sender.send(Err(problem));
+        }
+    });
+    Box::new(Fetched(receiver))
+}
+
+struct Fetched(Receiver<Result<Bytes, Problem>>);
+
+impl Stream for Fetched {
+    fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
+        self.0.recv().ok().transpose()
+    }
 }
 
 impl Parts<'_> {
@@ -121,22 +195,20 @@ impl Parts<'_> {
         self.state.lock().expect("nothing panics while it is held")
     }
 
-    fn count(&self) -> u64 {
-        (self.blob.size - self.first).div_ceil(PART_BYTES)
+    fn wait<'l>(&self, state: MutexGuard<'l, State>) -> MutexGuard<'l, State> {
+        self.changed.wait(state).expect("nothing panics while it is held")
     }
 
     /// Fetches part after part until there is none, or something failed.
     fn work(&self) {
-        while let Some(part) = self.claim() {
-            let start = self.first + part * PART_BYTES;
-            let end = (start + PART_BYTES).min(self.blob.size);
-            let fetched = self.fetch_part(part, start, end);
+        while let Some(claim) = self.claim() {
+            let fetched = self.fetch_part(&claim);
             let mut state = self.lock();
             match fetched {
-                Ok(()) => state.arrived.entry(part).or_default().complete = true,
+                Ok(()) => state.arrived.entry(claim.part).or_default().complete = true,
                 Err(problem) => match &state.failed {
-                    Some((earlier, _)) if *earlier < part => {}
-                    _ => state.failed = Some((part, problem)),
+                    Some((earlier, _)) if *earlier < claim.part => {}
+                    _ => state.failed = Some((claim.part, problem)),
                 },
             }
             self.changed.notify_all();
@@ -144,31 +216,42 @@ impl Parts<'_> {
     }
 
     /// The next part to fetch, once there is room for it.
-    fn claim(&self) -> Option<u64> {
+    fn claim(&self) -> Option<Claim> {
         let mut state = self.lock();
         loop {
-            if state.over || state.failed.is_some() || state.next == self.count() {
+            if state.over || state.failed.is_some() || state.next_byte == self.blob.size {
                 return None;
             }
             if state.next <= state.taking + state.workers as u64 {
-                state.next += 1;
-                return Some(state.next - 1);
+                let (part, start) = (state.next, state.next_byte);
+                // Half of the rest at most, so that there is something to help with.
+                let lonely = ((self.blob.size - start) / 2).clamp(PART_BYTES, LONELY_PART_BYTES);
+                let bytes = if state.workers > 1 { PART_BYTES } else { lonely };
+                let end = (start + bytes).min(self.blob.size);
+                (state.next, state.next_byte) = (part + 1, end);
+                return Some(Claim { part, start, end });
             }
-            state = self.changed.wait(state).expect("nothing panics while it is held");
+            state = self.wait(state);
         }
     }
 
-    fn fetch_part(&self, part: u64, start: u64, end: u64) -> Result<(), Problem> {
+    fn fetch_part(&self, claim: &Claim) -> Result<(), Problem> {
+        let Claim { part, start, end } = *claim;
         let stream = self.origin.open_part(self.blob, start, end);
         let mut stream = stream.ok_or_else(|| Problem::NoRanges { host: self.origin.who().to_owned() })?;
         let mut got = 0;
         while let Some(piece) = stream.chunk()? {
             got += piece.len() as u64;
             let mut state = self.lock();
+            while state.arrived.get(&part).is_some_and(|part| part.bytes >= WAITING_BYTES_MAX) && !state.over {
+                state = self.wait(state);
+            }
             if state.over || state.failed.as_ref().is_some_and(|(failed, _)| *failed < part) {
                 return Err(Problem::Interrupted);
             }
-            state.arrived.entry(part).or_default().pieces.push_back(piece);
+            let arrived = state.arrived.entry(part).or_default();
+            arrived.bytes += piece.len();
+            arrived.pieces.push_back(piece);
             if state.taking == part {
                 self.changed.notify_all();
             }
@@ -181,12 +264,28 @@ impl Parts<'_> {
         }
     }
 
-    /// Takes one part as it comes.
-    fn take(&self, part: u64, take: &mut dyn FnMut(Bytes) -> Result<(), Problem>) -> Result<(), Problem> {
-        self.lock().taking = part;
-        self.changed.notify_all();
-        while let Some(pieces) = self.arrived(part)? {
-            pieces.into_iter().try_for_each(&mut *take)?;
+    /// Takes part after part as they come; `more` looks for somebody to help.
+    fn take_all(
+        &self,
+        from: u64,
+        more: &dyn Fn(),
+        take: &mut dyn FnMut(Bytes) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let mut taken = from;
+        for part in 0.. {
+            if taken == self.blob.size {
+                break;
+            }
+            self.lock().taking = part;
+            self.changed.notify_all();
+            more();
+            while let Some(pieces) = self.arrived(part)? {
+                more();
+                for piece in pieces {
+                    taken += piece.len() as u64;
+                    take(piece)?;
+                }
+            }
         }
         Ok(())
     }
@@ -197,7 +296,11 @@ impl Parts<'_> {
         loop {
             let arrived = state.arrived.entry(part).or_default();
             if !arrived.pieces.is_empty() {
-                return Ok(Some(std::mem::take(&mut arrived.pieces)));
+                arrived.bytes = 0;
+                let pieces = std::mem::take(&mut arrived.pieces);
+                // Whoever waits for room has some.
+                self.changed.notify_all();
+                return Ok(Some(pieces));
             }
             if arrived.complete {
                 state.arrived.remove(&part);
@@ -207,7 +310,7 @@ impl Parts<'_> {
                 state.over = true;
                 return Err(problem);
             }
-            state = self.changed.wait(state).expect("nothing panics while it is held");
+            state = self.wait(state);
         }
     }
 }
@@ -217,7 +320,7 @@ mod tests {
     use knarr_spec::{Digest, media_type};
 
     use super::*;
-    use crate::origin::{Document, Stream};
+    use crate::origin::Document;
 
     /// A blob of bytes that tell where they are, with parts that fail from `broken` on.
     struct Memory {
@@ -276,6 +379,23 @@ mod tests {
         check(30 << 20, 0, 3, u64::MAX).unwrap();
         check((17 << 20) + 1, 12345, 0, u64::MAX).unwrap();
         check(5, 4, 1, u64::MAX).unwrap();
+    }
+
+    #[test]
+    fn a_stream_has_the_same_bytes_and_ends_its_threads_when_it_is_dropped() {
+        let content: Vec<u8> = (0..40_u32 << 20).map(|at| (at / 1000) as u8).collect();
+        let blob = Descriptor::new(media_type::OCI_LAYER, Digest::sha256_of(b""), content.len() as u64);
+        let origin = Memory { content, broken: u64::MAX };
+        let connections = Connections::new(1);
+        let mut taken = Vec::new();
+        std::thread::scope(|scope| {
+            let mut whole = stream(scope, &origin, &blob, 5, &connections);
+            while let Some(piece) = whole.chunk().unwrap() {
+                taken.extend_from_slice(&piece);
+            }
+            stream(scope, &origin, &blob, 0, &connections).chunk().unwrap();
+        });
+        assert!(taken == origin.content[5..]);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use knarr_spec::{Descriptor, Digest, Reference};
 
 use super::Loadable;
 use super::layout_dir::write_file;
-use super::layout_sink::store_blob;
 use super::members::{Directory, Members};
+use super::partial::store_blob;
 use crate::error::ArchiveProblem;
 use crate::origin::{Document, Origin, Stream};
 use crate::sink::{Manners, Opener, Presence, Sink};

@@ -4,13 +4,13 @@
 //! Law: a blob gets its name when size and digest agree. A name that is taken moves; what had it stays, without it.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use knarr_spec::{Descriptor, Digest};
 
-use super::layout_dir::{LayoutDir, REF_NAME, temporary, write_file};
+use super::layout_dir::{LayoutDir, REF_NAME, write_file};
+use super::partial::store_blob;
 use crate::Problem;
 use crate::hash::Hash;
 use crate::origin::Document;
@@ -104,20 +104,6 @@ fn add(manifests: &mut Vec<Descriptor>, entry: Descriptor) {
         Some(old) => *old = entry,
         None => manifests.push(entry),
     }
-}
-
-/// Writes the blob into `dir`, under the digits of its digest.
-pub(super) fn store_blob(dir: &Path, blob: &Descriptor, open: &Opener<'_>, tell: &dyn Fn(u64)) -> Result<(), Problem> {
-    let path = dir.join(blob.digest.encoded());
-    let failed = |source| Problem::File { path: path.clone(), source };
-    let mut file = temporary(dir).map_err(failed)?;
-    copy_blob(blob, open, &mut |bytes, at| {
-        file.write_all(bytes).map_err(failed)?;
-        tell(at);
-        Ok(())
-    })?;
-    file.persist(&path).map_err(|error| failed(error.error))?;
-    Ok(())
 }
 
 /// Takes the next bytes of a blob, and how much it is with them.

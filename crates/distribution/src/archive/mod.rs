@@ -10,6 +10,7 @@ mod layout;
 mod layout_dir;
 mod layout_sink;
 mod members;
+mod partial;
 mod save;
 mod tar_index;
 mod tar_sink;

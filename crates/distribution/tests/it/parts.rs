@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use knarr_distribution::{Copied, CopyOptions, Error, Network, copy};
+
 use crate::image::{Layer, Shelf, noise, ranged};
 use crate::server::{Reply, Request, Sending, Server};
-use crate::setup::{Place, fails};
+use crate::setup::{Place, fails, options};
 
 /// Twenty megabytes that do not compress.
 fn layer() -> Layer {
@@ -82,4 +84,57 @@ fn a_part_that_lies_is_found_out_by_the_digest_of_the_whole() {
         reply
     });
     fails(Place::new().pull(&format!("{}/app:v1", server.host())), "content has digest");
+}
+
+/// Called gzip, so that it is copied as it is.
+fn as_gzip(layer: Layer) -> Layer {
+    Layer { media_type: knarr_spec::media_type::OCI_LAYER_GZIP, ..layer }
+}
+
+/// Copies from `server` into a layout, two blobs at once.
+fn copied(server: &Server, into: &std::path::Path, network: Network) -> Result<Copied, Error> {
+    let options = CopyOptions { source: network, concurrency: 2, ..CopyOptions::new(std::path::Path::new("/tmp")) };
+    let place = |text: String| knarr_distribution::Place::with_transport(&text).unwrap();
+    let (from, to) = (format!("docker://{}/app:v1", server.host()), format!("oci:{}:v1", into.display()));
+    copy(None, &place(from), &place(to), &options)
+}
+
+#[test]
+fn a_copy_fetches_a_big_blob_in_parts_once_somebody_has_time() {
+    let (layer, dir) = (as_gzip(layer()), tempfile::tempdir().unwrap());
+    let server = server(&layer, |_, request, blob| ranged(request, blob));
+    copied(&server, dir.path(), options().network).unwrap();
+    let blob = dir.path().join("blobs/sha256").join(layer.digest().encoded());
+    assert!(std::fs::read(blob).unwrap() == layer.blob);
+    assert!(asked(&server, &layer).iter().all(|range| range.starts_with("bytes=")));
+}
+
+#[test]
+fn a_copy_from_a_server_without_ranges_is_whole() {
+    let (layer, dir) = (as_gzip(layer()), tempfile::tempdir().unwrap());
+    let server = server(&layer, |_, _, blob| Reply::new(200, blob));
+    copied(&server, dir.path(), options().network).unwrap();
+    let blob = dir.path().join("blobs/sha256").join(layer.digest().encoded());
+    assert!(std::fs::read(blob).unwrap() == layer.blob);
+}
+
+#[test]
+fn a_copy_that_failed_goes_on_in_the_next_one() {
+    let (layer, dir) = (Layer::big(), tempfile::tempdir().unwrap());
+    let server = server(&layer, |attempt, request, blob| match attempt {
+        0 => Reply::new(200, blob).sent(Sending::CutAfter(2 << 20)),
+        1..3 => Reply::new(403, ""),
+        _ => ranged(request, blob),
+    });
+    copied(&server, dir.path(), options().network).unwrap_err();
+    let (blobs, digest) = (dir.path().join("blobs/sha256"), layer.digest());
+    assert_eq!(std::fs::metadata(blobs.join(format!(".new-{}", digest.encoded()))).unwrap().len(), 2 << 20);
+    copied(&server, dir.path(), options().network).unwrap_err();
+    copied(&server, dir.path(), options().network).unwrap();
+    assert!(std::fs::read(blobs.join(digest.encoded())).unwrap() == layer.blob);
+    assert_eq!(asked(&server, &layer).pop().unwrap(), format!("bytes={}-", 2 << 20));
+    let hidden = std::fs::read_dir(&blobs)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
+    assert_eq!(hidden.count(), 0);
 }

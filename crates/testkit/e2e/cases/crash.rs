@@ -16,6 +16,7 @@ use serde_json::json;
 cases!["crash":
     a_load_can_be_killed_at_any_moment,
     a_pull_can_be_killed_at_any_moment_and_goes_on,
+    an_image_copy_can_be_killed_at_any_moment_and_goes_on,
     a_run_can_be_killed_at_any_moment,
     a_removal_can_be_killed_at_any_moment,
     a_killed_command_line_leaves_a_detached_container_alone,
@@ -93,6 +94,23 @@ fn a_pull_can_be_killed_at_any_moment_and_goes_on(lab: &Lab) {
     lab.knarr(["rmi", &name]).ok();
     let left = fs::read_dir(lab.path("state/layers")).map_or(0, |entries| entries.count());
     assert_eq!(left, 0, "half-made layers stayed");
+}
+
+fn an_image_copy_can_be_killed_at_any_moment_and_goes_on(lab: &Lab) {
+    let image = big_image().make();
+    let server = Server::start(Hold::default().image("a", "v1", &image), Gate::Open, None).expect("a server");
+    let name = format!("docker://{}/a:v1", server.address);
+    let copy = ["image", "copy", &name, "oci:copied:v1"];
+    let whole = time(|| drop(lab.knarr(copy).ok()));
+    fs::remove_dir_all(lab.path("copied")).expect("removed");
+    kill_at_moments(lab, whole, &copy, |_| ());
+    lab.knarr(copy).ok();
+    let names = fs::read_dir(lab.path("copied/blobs/sha256")).expect("blobs");
+    let names: Vec<String> =
+        names.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    let partial = |name: &String| name.starts_with(".new-") && name.len() > 64;
+    assert!(!names.iter().any(partial), "{names:?}");
+    lab.knarr(["pull", "oci:copied:v1"]).ok();
 }
 
 fn a_run_can_be_killed_at_any_moment(lab: &Lab) {
