@@ -539,9 +539,9 @@ impl Copier<'_> {
     /// A blob as it is: of a big one several parts at once, if the source has them.
     fn kept_blob(&self, blob: &Descriptor, connections: &Connections) -> Result<(), Problem> {
         std::thread::scope(|scope| {
-            let open = |offset| match blob.data.is_none() && segments::are_worth_it(self.origin, blob, offset) {
-                true => Ok(segments::stream(scope, self.origin, blob, offset, connections)),
-                false => self.open(blob, offset),
+            let open = |offset| match blob.data {
+                None => segments::open(scope, self.origin, blob, offset, connections),
+                Some(_) => self.open(blob, offset),
             };
             self.blob(blob, &open)
         })

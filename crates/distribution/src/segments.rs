@@ -4,14 +4,13 @@
 //! part 0 ▓▓▓▓▓▓▓▓▓▓▓▓▓▓ ► taken     part 1 ▓▓▓▓▓░░░ ► being taken as it comes
 //! part 2 ▓▓░░░░░░   part 3 ▓▓▓░░░░░   fetched meanwhile      part 4 … waits for room
 //! ```
+//! Who takes fetches too, what no helper has begun; alone it is a stream like any, in a few large parts.
 //! Law: whoever takes gets every byte once and in order, so that what is kept is whole up to its end and a killed pull goes on
 //! at that byte; what is ahead of it is bounded in memory. The whole is verified by its digest as always.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::Scope;
 
 use bytes::Bytes;
@@ -29,14 +28,8 @@ const PART_BYTES: u64 = 4 << 20;
 /// Bytes of one part while only one is fetched: a request costs the server something, and others may soon have time to help.
 const LONELY_PART_BYTES: u64 = 32 << 20;
 
-/// Bytes of one part that may wait in memory.
-const WAITING_BYTES_MAX: usize = PART_BYTES as usize;
-
 /// Most parts of one blob at once. More connections to one registry are impolite and seldom faster.
-const WORKERS_MAX: usize = 4;
-
-/// Pieces between the thread that fetches a stream and the one that takes it.
-const STREAM_PIECES: usize = 16;
+const CONNECTIONS_MAX: usize = 4;
 
 /// Connections that may be used; each layer being fetched has one, more are taken where they are idle.
 #[derive(Debug)]
@@ -71,33 +64,50 @@ pub(crate) fn bring(
     connections: &Connections,
     take: &mut dyn FnMut(Bytes) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
-    let at = Cell::new(from);
-    let mut take = |piece: Bytes| {
-        at.set(at.get() + piece.len() as u64);
-        take(piece)
-    };
-    if are_worth_it(origin, blob, from) {
-        match fetch(origin, blob, from, connections, &mut take) {
-            Err(Problem::NoRanges { .. }) => {}
-            other => return other,
+    std::thread::scope(|scope| {
+        let mut stream = open(scope, origin, blob, from, connections)?;
+        while let Some(piece) = stream.chunk()? {
+            take(piece)?;
         }
-    }
-    let mut stream = origin.open(blob, at.get())?;
-    while let Some(piece) = stream.chunk()? {
-        take(piece)?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
-/// Whether parts of `blob` from `from` on are worth their requests, and can be had.
-pub(crate) fn are_worth_it(origin: &dyn Origin, blob: &Descriptor, from: u64) -> bool {
-    blob.size.saturating_sub(from) >= LEFT_BYTES_MIN && origin.open_part(blob, from, from).is_some()
+/// The same as a stream; threads of `scope` help whoever reads it.
+pub(crate) fn open<'s>(
+    scope: &'s Scope<'s, '_>,
+    origin: &'s dyn Origin,
+    blob: &'s Descriptor,
+    from: u64,
+    connections: &'s Connections,
+) -> Result<Box<dyn Stream + 's>, Problem> {
+    if blob.size.saturating_sub(from) < LEFT_BYTES_MIN || origin.open_part(blob, from, from).is_none() {
+        return origin.open(blob, from);
+    }
+    let state = Mutex::new(State { next_byte: from, ..State::default() });
+    let parts = Arc::new(Parts { origin, blob, connections, state, changed: Condvar::new() });
+    Ok(Box::new(Parted { scope, parts, part: 0, own: None, pieces: VecDeque::new(), taken: from }))
+}
+
+/// A blob that is read in parts.
+struct Parted<'s, 'e> {
+    scope: &'s Scope<'s, 'e>,
+    parts: Arc<Parts<'s>>,
+    /// The part that is being taken.
+    part: u64,
+    /// It, and where it ends, where the reader fetches it itself: nobody helped in time.
+    own: Option<(Box<dyn Stream + 's>, u64)>,
+    /// What came of it, where a helper fetches it.
+    pieces: VecDeque<Bytes>,
+    /// Where the next byte is.
+    taken: u64,
 }
 
 /// A blob being fetched in parts.
 struct Parts<'p> {
     origin: &'p dyn Origin,
     blob: &'p Descriptor,
+    connections: &'p Connections,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -110,7 +120,7 @@ struct State {
     /// Part that is being taken.
     taking: u64,
     arrived: BTreeMap<u64, Part>,
-    workers: usize,
+    helpers: usize,
     /// The first part that cannot be had, and why. Those before it still come.
     failed: Option<(u64, Problem)>,
     /// Nobody takes any more.
@@ -120,7 +130,6 @@ struct State {
 #[derive(Default)]
 struct Part {
     pieces: VecDeque<Bytes>,
-    bytes: usize,
     complete: bool,
 }
 
@@ -131,66 +140,85 @@ struct Claim {
     end: u64,
 }
 
-/// The same in parts, or not at all.
-fn fetch(
-    origin: &dyn Origin,
-    blob: &Descriptor,
-    from: u64,
-    connections: &Connections,
-    take: &mut dyn FnMut(Bytes) -> Result<(), Problem>,
-) -> Result<(), Problem> {
-    let state = Mutex::new(State { next_byte: from, workers: 1, ..State::default() });
-    let parts = Parts { origin, blob, state, changed: Condvar::new() };
-    std::thread::scope(|scope| {
-        let more = || {
-            while parts.lock().workers < WORKERS_MAX {
-                let Some(connection) = connections.take() else { return };
-                parts.lock().workers += 1;
-                let parts = &parts;
-                scope.spawn(move || {
-                    let _held = connection;
-                    parts.work();
-                });
-            }
-        };
-        // Helpers first: whoever claims a part then knows that it is one of several.
-        more();
-        scope.spawn(|| parts.work());
-        let done = parts.take_all(from, &more, take);
-        parts.lock().over = true;
-        parts.changed.notify_all();
-        done
-    })
+/// What the reader does next.
+enum Next {
+    /// Fetch a part.
+    Fetch(Claim),
+    /// Take what came.
+    Take(VecDeque<Bytes>),
+    /// Go to the next part.
+    Through,
 }
 
-/// The bytes of `blob` from `from` on, fetched by threads of `scope`.
-pub(crate) fn stream<'s>(
-    scope: &'s Scope<'s, '_>,
-    origin: &'s dyn Origin,
-    blob: &'s Descriptor,
-    from: u64,
-    connections: &'s Connections,
-) -> Box<dyn Stream + 's> {
-    let (sender, receiver) = sync_channel(STREAM_PIECES);
-    scope.spawn(move || {
-        // Who takes no more has gone away.
-        let mut take = |piece| sender.send(Ok(piece)).map_err(|_| Problem::Interrupted);
-        if let Err(problem) = bring(origin, blob, from, connections, &mut take) {
-            let _ = sender.send(Err(problem));
-        }
-    });
-    Box::new(Fetched(receiver))
-}
-
-struct Fetched(Receiver<Result<Bytes, Problem>>);
-
-impl Stream for Fetched {
+impl Stream for Parted<'_, '_> {
     fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
-        self.0.recv().ok().transpose()
+        match self.next() {
+            Err(Problem::NoRanges { .. }) => {
+                // Whoever sends all to everybody is asked once more, for all.
+                self.parts.end();
+                let whole = self.parts.origin.open(self.parts.blob, self.taken)?;
+                self.own = Some((whole, self.parts.blob.size));
+                self.next()
+            }
+            other => other,
+        }
     }
 }
 
-impl Parts<'_> {
+impl Parted<'_, '_> {
+    fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        loop {
+            if let Some(piece) = self.pieces.pop_front() {
+                return Ok(Some(self.given(piece)));
+            }
+            if let Some((own, end)) = &mut self.own {
+                match own.chunk()? {
+                    Some(piece) => {
+                        self.call_for_help();
+                        return Ok(Some(self.given(piece)));
+                    }
+                    None if self.taken != *end => return Err(self.parts.cut_off(self.taken)),
+                    None => (self.own, self.part) = (None, self.part + 1),
+                }
+            }
+            if self.taken == self.parts.blob.size {
+                return Ok(None);
+            }
+            self.call_for_help();
+            match self.parts.next_of(self.part)? {
+                Next::Fetch(claim) => self.own = Some((self.parts.open(&claim)?, claim.end)),
+                Next::Take(pieces) => self.pieces = pieces,
+                Next::Through => self.part += 1,
+            }
+        }
+    }
+
+    fn given(&mut self, piece: Bytes) -> Bytes {
+        self.taken += piece.len() as u64;
+        piece
+    }
+
+    /// Where connections are idle, they fetch what comes next.
+    fn call_for_help(&self) {
+        while self.parts.lacks_help() {
+            let Some(connection) = self.parts.connections.take() else { return };
+            self.parts.lock().helpers += 1;
+            let parts = Arc::clone(&self.parts);
+            self.scope.spawn(move || {
+                let _held = connection;
+                parts.help();
+            });
+        }
+    }
+}
+
+impl Drop for Parted<'_, '_> {
+    fn drop(&mut self) {
+        self.parts.end();
+    }
+}
+
+impl<'p> Parts<'p> {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it is held")
     }
@@ -199,10 +227,27 @@ impl Parts<'_> {
         self.changed.wait(state).expect("nothing panics while it is held")
     }
 
+    /// Ends the helpers.
+    fn end(&self) {
+        self.lock().over = true;
+        self.changed.notify_all();
+    }
+
+    fn lacks_help(&self) -> bool {
+        let state = self.lock();
+        let work = !state.over && state.failed.is_none() && state.next_byte < self.blob.size;
+        work && state.helpers + 1 < CONNECTIONS_MAX
+    }
+
+    fn open(&self, claim: &Claim) -> Result<Box<dyn Stream + 'p>, Problem> {
+        let stream = self.origin.open_part(self.blob, claim.start, claim.end);
+        stream.ok_or_else(|| Problem::NoRanges { host: self.origin.who().to_owned() })
+    }
+
     /// Fetches part after part until there is none, or something failed.
-    fn work(&self) {
+    fn help(&self) {
         while let Some(claim) = self.claim() {
-            let fetched = self.fetch_part(&claim);
+            let fetched = self.fetch(&claim);
             let mut state = self.lock();
             match fetched {
                 Ok(()) => state.arrived.entry(claim.part).or_default().complete = true,
@@ -213,98 +258,67 @@ impl Parts<'_> {
             }
             self.changed.notify_all();
         }
+        self.lock().helpers -= 1;
     }
 
-    /// The next part to fetch, once there is room for it.
+    /// The next part for a helper, once there is room for it.
     fn claim(&self) -> Option<Claim> {
         let mut state = self.lock();
         loop {
             if state.over || state.failed.is_some() || state.next_byte == self.blob.size {
                 return None;
             }
-            if state.next <= state.taking + state.workers as u64 {
-                let (part, start) = (state.next, state.next_byte);
-                // Half of the rest at most, so that there is something to help with.
-                let lonely = ((self.blob.size - start) / 2).clamp(PART_BYTES, LONELY_PART_BYTES);
-                let bytes = if state.workers > 1 { PART_BYTES } else { lonely };
-                let end = (start + bytes).min(self.blob.size);
-                (state.next, state.next_byte) = (part + 1, end);
-                return Some(Claim { part, start, end });
+            if state.next <= state.taking + state.helpers as u64 {
+                return Some(state.claim(PART_BYTES, self.blob.size));
             }
             state = self.wait(state);
         }
     }
 
-    fn fetch_part(&self, claim: &Claim) -> Result<(), Problem> {
+    fn fetch(&self, claim: &Claim) -> Result<(), Problem> {
         let Claim { part, start, end } = *claim;
-        let stream = self.origin.open_part(self.blob, start, end);
-        let mut stream = stream.ok_or_else(|| Problem::NoRanges { host: self.origin.who().to_owned() })?;
+        let mut stream = self.open(claim)?;
         let mut got = 0;
         while let Some(piece) = stream.chunk()? {
             got += piece.len() as u64;
             let mut state = self.lock();
-            while state.arrived.get(&part).is_some_and(|part| part.bytes >= WAITING_BYTES_MAX) && !state.over {
-                state = self.wait(state);
-            }
             if state.over || state.failed.as_ref().is_some_and(|(failed, _)| *failed < part) {
                 return Err(Problem::Interrupted);
             }
-            let arrived = state.arrived.entry(part).or_default();
-            arrived.bytes += piece.len();
-            arrived.pieces.push_back(piece);
+            state.arrived.entry(part).or_default().pieces.push_back(piece);
             if state.taking == part {
                 self.changed.notify_all();
             }
         }
         match got == end - start {
             true => Ok(()),
-            false => {
-                Err(Problem::CutOff { host: self.origin.who().to_owned(), got: start + got, promised: self.blob.size })
-            }
+            false => Err(self.cut_off(start + got)),
         }
     }
 
-    /// Takes part after part as they come; `more` looks for somebody to help.
-    fn take_all(
-        &self,
-        from: u64,
-        more: &dyn Fn(),
-        take: &mut dyn FnMut(Bytes) -> Result<(), Problem>,
-    ) -> Result<(), Problem> {
-        let mut taken = from;
-        for part in 0.. {
-            if taken == self.blob.size {
-                break;
-            }
-            self.lock().taking = part;
-            self.changed.notify_all();
-            more();
-            while let Some(pieces) = self.arrived(part)? {
-                more();
-                for piece in pieces {
-                    taken += piece.len() as u64;
-                    take(piece)?;
-                }
-            }
-        }
-        Ok(())
+    fn cut_off(&self, got: u64) -> Problem {
+        Problem::CutOff { host: self.origin.who().to_owned(), got, promised: self.blob.size }
     }
 
-    /// What has come of `part` since the last time; `None` when it is through.
-    fn arrived(&self, part: u64) -> Result<Option<VecDeque<Bytes>>, Problem> {
+    /// What the reader does at `part`.
+    fn next_of(&self, part: u64) -> Result<Next, Problem> {
         let mut state = self.lock();
+        state.taking = part;
+        self.changed.notify_all();
         loop {
+            if state.next == part {
+                // Half of the rest at most, so that there is something to help with.
+                let lonely = ((self.blob.size - state.next_byte) / 2).clamp(PART_BYTES, LONELY_PART_BYTES);
+                let bytes = if state.helpers > 0 { PART_BYTES } else { lonely };
+                return Ok(Next::Fetch(state.claim(bytes, self.blob.size)));
+            }
             let arrived = state.arrived.entry(part).or_default();
             if !arrived.pieces.is_empty() {
-                arrived.bytes = 0;
-                let pieces = std::mem::take(&mut arrived.pieces);
-                // Whoever waits for room has some.
-                self.changed.notify_all();
-                return Ok(Some(pieces));
+                return Ok(Next::Take(std::mem::take(&mut arrived.pieces)));
             }
             if arrived.complete {
                 state.arrived.remove(&part);
-                return Ok(None);
+                return Ok(Next::Through);
             }
             if let Some((_, problem)) = state.failed.take_if(|(failed, _)| *failed == part) {
                 state.over = true;
@@ -312,6 +326,14 @@ impl Parts<'_> {
             }
             state = self.wait(state);
         }
+    }
+}
+
+impl State {
+    fn claim(&mut self, bytes: u64, size: u64) -> Claim {
+        let (part, start) = (self.next, self.next_byte);
+        (self.next, self.next_byte) = (part + 1, (start + bytes).min(size));
+        Claim { part, start, end: self.next_byte }
     }
 }
 
@@ -346,8 +368,9 @@ mod tests {
             unreachable!("no document is asked for")
         }
 
-        fn open<'a>(&'a self, _: &'a Descriptor, _: u64) -> Result<Box<dyn Stream + 'a>, Problem> {
-            unreachable!("only parts are asked for")
+        fn open<'a>(&'a self, _: &'a Descriptor, offset: u64) -> Result<Box<dyn Stream + 'a>, Problem> {
+            let rest = &self.content[offset as usize..];
+            Ok(Box::new(Slice(Bytes::copy_from_slice(rest))))
         }
 
         fn open_part<'a>(&'a self, _: &'a Descriptor, offset: u64, end: u64) -> Option<Box<dyn Stream + 'a>> {
@@ -365,7 +388,7 @@ mod tests {
         let blob = Descriptor::new(media_type::OCI_LAYER, Digest::sha256_of(b""), bytes);
         let origin = Memory { content, broken };
         let mut taken = Vec::new();
-        let done = fetch(&origin, &blob, from, &Connections::new(idle), &mut |piece| {
+        let done = bring(&origin, &blob, from, &Connections::new(idle), &mut |piece| {
             taken.extend_from_slice(&piece);
             Ok(())
         });
@@ -389,11 +412,11 @@ mod tests {
         let connections = Connections::new(1);
         let mut taken = Vec::new();
         std::thread::scope(|scope| {
-            let mut whole = stream(scope, &origin, &blob, 5, &connections);
+            let mut whole = open(scope, &origin, &blob, 5, &connections).unwrap();
             while let Some(piece) = whole.chunk().unwrap() {
                 taken.extend_from_slice(&piece);
             }
-            stream(scope, &origin, &blob, 0, &connections).chunk().unwrap();
+            open(scope, &origin, &blob, 0, &connections).unwrap().chunk().unwrap();
         });
         assert!(taken == origin.content[5..]);
     }
