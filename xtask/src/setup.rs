@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::{Outcome, shell};
 
 /// Package, the file of it that tests use, and what for.
-const PACKAGES: [(&str, &str, &str); 18] = [
+const PACKAGES: [(&str, &str, &str); 20] = [
     ("apache2-utils", "/usr/bin/htpasswd", "a registry that asks for a password"),
     ("busybox-static", "/bin/busybox", "images with a shell"),
     ("chromium", "/usr/bin/chromium", "a browser for the registry's page"),
@@ -17,6 +17,8 @@ const PACKAGES: [(&str, &str, &str); 18] = [
     ("debootstrap", "/usr/sbin/debootstrap", "an image of several layers with a real distribution in it"),
     ("docker-registry", "/usr/bin/docker-registry", "a registry to pull from"),
     ("e2fsprogs", "/sbin/mkfs.ext4", "the disk of user-mode Linux"),
+    ("gnupg", "/usr/bin/gpg", "keys and signatures for policies"),
+    ("gpgv", "/usr/bin/gpgv", "checking OpenPGP signatures of images"),
     ("kmod", "/sbin/modprobe", "modules inside user-mode Linux"),
     ("openssl", "/usr/bin/openssl", "certificates for the registry"),
     ("postgresql-15", "/usr/lib/postgresql/15/bin/postgres", "a database server for several registries over one store"),

@@ -6,10 +6,13 @@
 
 use std::path::{Path, PathBuf};
 
-use knarr_distribution::{AuthConfig, Credentials, Error, Network, Policy, Proxies, Registries, policy, registries};
+use knarr_distribution::{
+    AuthConfig, Credentials, Error, Lookaside, Network, Policy, Problem, Proxies, Registries, policy, registries,
+};
 use knarr_spec::Platform;
 
 use crate::failure::{Failure, log_line};
+use crate::registries_d;
 use crate::world::variable;
 
 /// How one side of a command reaches its registry.
@@ -112,6 +115,9 @@ pub(crate) struct Tool {
     /// A registries.conf
     #[arg(long, value_name = "FILE", hide = true)]
     registries_conf: Option<PathBuf>,
+    /// A directory as registries.d
+    #[arg(long = "registries.d", value_name = "DIR", hide = true)]
+    registries_d: Option<PathBuf>,
     /// Log requests and their answers
     #[arg(long, hide = true)]
     debug: bool,
@@ -162,6 +168,9 @@ impl Tool {
     pub(crate) fn network(&self, access: &Access) -> Result<Network, Failure> {
         let mut network = network_with(access, self.registries_conf.as_deref()).map_err(failure)?;
         network.heard = self.debug.then_some(log_request);
+        if let Some(dir) = &self.registries_d {
+            network.lookaside = lookaside(std::slice::from_ref(dir)).map_err(failure)?;
+        }
         if let Some(times) = self.retry_times {
             network.retry.attempts = times.saturating_add(1);
         }
@@ -206,6 +215,7 @@ fn network_with(access: &Access, registries_conf: Option<&Path>) -> Result<Netwo
     Ok(Network {
         auth: auth(access),
         registries: registries_of(registries_conf)?,
+        lookaside: lookaside(&registries_dirs())?,
         certificate_dirs: own.chain(system).collect(),
         certificate_dir: access.cert_dir.clone(),
         tls_verify: access.tls_verify,
@@ -275,6 +285,27 @@ fn registries_of(named: Option<&Path>) -> Result<Registries, Error> {
         }
     };
     registries::read(&files, &drop_ins).map_err(Error::configuration)
+}
+
+/// The user's registries.d, and the system's.
+fn registries_dirs() -> Vec<PathBuf> {
+    let own = config_home().map(|dir| dir.join("containers/registries.d"));
+    own.into_iter().chain(["/etc/containers/registries.d".into()]).collect()
+}
+
+/// The first of `dirs` that is there; what it does not say is in the usual place.
+fn lookaside(dirs: &[PathBuf]) -> Result<Lookaside, Error> {
+    let read =
+        dirs.iter().find(|dir| dir.is_dir()).map(|dir| registries_d::read(dir).map_err(|what| (dir.clone(), what)));
+    let found = read.transpose();
+    let mut found =
+        found.map_err(|(path, what)| Error::configuration(Problem::ConfigFile { path, what }))?.unwrap_or_default();
+    if found.default.is_none() {
+        let home = variable("HOME").filter(|_| knarr_engine::Caller::current().uid != 0);
+        let base = home.map_or_else(|| "/var/lib".to_owned(), |home| format!("{home}/.local/share"));
+        found.default = Some(format!("file://{base}/containers/sigstore"));
+    }
+    Ok(found)
 }
 
 /// `*.conf` of a directory, sorted.

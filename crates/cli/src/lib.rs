@@ -20,6 +20,7 @@ mod json;
 pub mod listing;
 mod output;
 mod progress;
+mod registries_d;
 mod rows;
 pub mod skopeo;
 pub mod template;
@@ -27,6 +28,7 @@ mod units;
 mod unsupported;
 mod verb;
 mod world;
+mod yaml;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

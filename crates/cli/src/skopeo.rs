@@ -60,7 +60,7 @@ fn run(args: &[OsString]) -> Result<u8, Failure> {
                 return Ok(0);
             }
             "--help" | "-h" | "help" => return help(),
-            "--registries.d" | "--command-timeout" | "--user-agent-prefix" | "--require-signed" => {
+            "--command-timeout" | "--user-agent-prefix" | "--require-signed" => {
                 return Err(Failure::usage(format!("{name} is not supported")));
             }
             "--debug" | "--insecure-policy" => ahead.push(word.clone()),

@@ -343,6 +343,14 @@ pub enum Problem {
         /// What is wrong, with its line where there is one.
         what: String,
     },
+    /// Signatures beside a registry cannot be read.
+    #[error("signatures at {url}: {why}")]
+    Lookaside {
+        /// Where, without a query.
+        url: String,
+        /// Why.
+        why: String,
+    },
     /// A credential helper failed.
     #[error("credential helper {program}: {what}")]
     Helper {
@@ -562,7 +570,9 @@ impl Problem {
             P::PreserveDigests(_) => Kind::Invalid,
             P::Unsupported(_) => Kind::Unsupported,
             P::NotStored(_) => Kind::NotFound,
-            P::ConfigFile { .. } | P::BadLocation { .. } | P::Helper { .. } | P::Proxy(_) => Kind::Invalid,
+            P::ConfigFile { .. } | P::BadLocation { .. } | P::Helper { .. } | P::Proxy(_) | P::Lookaside { .. } => {
+                Kind::Invalid
+            }
             P::Archive(problem) => problem.kind(),
             P::Store(knarr_store::Error::UnknownAlgorithm(_)) => Kind::Unsupported,
             P::Store(_) => Kind::Local,

@@ -50,5 +50,11 @@ pub const MOUNTS_TRIED_MAX: usize = 3;
 /// Manifests that refer to one image, directly or through others, that are copied with it.
 pub const REFERRERS_MAX: usize = 1000;
 
+/// Signatures of one image that are tried; each costs a request or two.
+pub const SIGNATURES_MAX: usize = 100;
+
+/// Largest OpenPGP signature; they are a kilobyte.
+pub const SIGNATURE_BYTES_MAX: u64 = 4 << 20;
+
 /// What cosign puts behind a digest to make a tag of it: signatures, attestations, bills of material.
 pub const COSIGN_TAGS: [&str; 3] = ["sig", "att", "sbom"];

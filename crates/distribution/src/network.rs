@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{AuthConfig, Registries};
+use crate::{AuthConfig, Lookaside, Registries};
 
 /// How servers are reached. `Network::default()` reads no file: anonymous, no mirrors, system trust roots.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +12,8 @@ pub struct Network {
     pub auth: AuthConfig,
     /// registries.conf: mirrors, blocked and insecure registries, rewrites.
     pub registries: Registries,
+    /// registries.d: where signatures lie beside registries.
+    pub lookaside: Lookaside,
     /// `certs.d` directories, the most important first (`/etc/containers/certs.d`, `/etc/docker/certs.d`).
     pub certificate_dirs: Vec<PathBuf>,
     /// `--cert-dir`: the certificates for whatever server is asked, instead of those of `certificate_dirs`.

@@ -45,6 +45,12 @@ pub(crate) trait Origin: Sync {
         Ok(Vec::new())
     }
 
+    /// OpenPGP signatures of the manifest `digest`, wherever those of this place are kept.
+    fn signatures(&self, digest: &Digest) -> Result<Vec<Vec<u8>>, Problem> {
+        let _ = digest;
+        Ok(Vec::new())
+    }
+
     /// The document under another tag of the same repository or layout; `None` where there is no such tag or no tags.
     fn tagged(&self, tag: &str) -> Result<Option<Document>, Problem> {
         let _ = tag;

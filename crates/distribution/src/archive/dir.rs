@@ -14,18 +14,21 @@ use super::layout_dir::write_file;
 use super::members::{Directory, Members};
 use super::partial::store_blob;
 use crate::error::ArchiveProblem;
-use crate::origin::{Document, Origin, Stream};
+use crate::origin::{Document, Origin, Stream, check_content};
 use crate::sink::{Manners, Opener, Presence, Sink};
-use crate::{Problem, limits};
+use crate::{Problem, limits, lookaside};
 
 const VERSION: &str = "Directory Transport Version: 1.1\n";
 
 /// An image in a directory.
-pub(super) struct Dir(Directory);
+pub(super) struct Dir {
+    files: Directory,
+    path: PathBuf,
+}
 
 impl Dir {
     pub(super) fn open(path: &Path) -> Result<Dir, Problem> {
-        Directory::open(path).map(Dir)
+        Ok(Dir { files: Directory::open(path)?, path: path.to_owned() })
     }
 }
 
@@ -35,17 +38,26 @@ fn manifest_name(digest: &Digest) -> String {
 
 impl Origin for Dir {
     fn root(&self) -> Result<Document, Problem> {
-        Document::new(super::document(&self.0, "manifest.json", limits::MANIFEST_BYTES_MAX)?, None)
+        Document::new(super::document(&self.files, "manifest.json", limits::MANIFEST_BYTES_MAX)?, None)
     }
 
     fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Problem> {
-        super::document(&self.0, &manifest_name(&descriptor.digest), limits::MANIFEST_BYTES_MAX)
+        super::document(&self.files, &manifest_name(&descriptor.digest), limits::MANIFEST_BYTES_MAX)
     }
 
     fn open<'a>(&'a self, descriptor: &'a Descriptor, offset: u64) -> Result<Box<dyn Stream + 'a>, Problem> {
         let name = descriptor.digest.encoded();
         let missing = || Problem::Archive(ArchiveProblem::Missing(name.to_owned()));
-        Ok(Box::new(self.0.section(name)?.ok_or_else(missing)?.stream(offset)))
+        Ok(Box::new(self.files.section(name)?.ok_or_else(missing)?.stream(offset)))
+    }
+
+    /// `signature-1` and so on are those of `manifest.json`, `<hex>.signature-1` of another manifest.
+    fn signatures(&self, digest: &Digest) -> Result<Vec<Vec<u8>>, Problem> {
+        let is_root = check_content(&self.root()?.bytes, digest, None, self.who()).is_ok();
+        let prefix = if is_root { String::new() } else { format!("{}.", digest.encoded()) };
+        let names = (1..=limits::SIGNATURES_MAX).map(|number| format!("{prefix}signature-{number}"));
+        let read = names.map(|name| lookaside::read(&self.path.join(name)).transpose());
+        read.take_while(Option::is_some).flatten().collect()
     }
 
     fn who(&self) -> &'static str {

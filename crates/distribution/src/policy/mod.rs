@@ -3,14 +3,16 @@
 //! Spec: containers-policy.json(5); for sigstore signatures cosign's: an image under the tag `sha256-<hex>.sig` whose layers
 //! are signed claims ("simple signing"), each with its signature in an annotation.
 //! Law: the most specific scope decides, alone; all its requirements must hold. What cannot be checked here is refused, never
-//! passed over: OpenPGP (`signedBy`), certificates (`fulcio`, `pki`), keys other than ECDSA's P-256 and P-384. A signature
+//! passed over: certificates (`fulcio`, `pki`), sigstore keys other than ECDSA's P-256 and P-384. A signature
 //! counts only for the digest it names, of a document on the way from the image's name to its manifest.
 //! Not here: finding the file.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod openpgp;
+mod simple;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,14 +20,13 @@ use knarr_spec::{Digest, Manifest, Reference};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, UnparsedPublicKey, VerificationAlgorithm};
 use serde::Deserialize;
 
+use self::simple::Simple;
+use crate::lookaside::reference_scopes;
 use crate::origin::{Origin, check_content, read_all};
-use crate::{Place, Problem};
+use crate::{Place, Problem, limits};
 
 /// Largest signed claim; they are half a kilobyte.
 const CLAIM_BYTES_MAX: u64 = 1 << 20;
-
-/// Signatures of one image that are tried; each costs two requests.
-const SIGNATURES_MAX: usize = 100;
 
 const CLAIM_TYPE: &str = "cosign container image signature";
 const CLAIM_MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -58,8 +59,7 @@ struct Document {
 enum Requirement {
     InsecureAcceptAnything,
     Reject,
-    /// OpenPGP.
-    SignedBy(serde_json::Value),
+    SignedBy(Box<Simple>),
     SigstoreSigned(Box<Sigstore>),
 }
 
@@ -137,7 +137,7 @@ impl Document {
 /// The scopes a place is in, the most specific first.
 fn scopes_of(place: &Place) -> Vec<String> {
     match place {
-        Place::Registry(reference) => registry_scopes(reference),
+        Place::Registry(reference) => reference_scopes(reference),
         Place::OciLayout { dir: path, tag } | Place::OciArchive { path, tag } => {
             let named = tag.iter().map(|tag| format!("{}:{tag}", path.display()));
             named.chain(path.ancestors().map(|path| path.display().to_string()).filter(|path| path != "/")).collect()
@@ -149,25 +149,6 @@ fn scopes_of(place: &Place) -> Vec<String> {
     }
 }
 
-fn registry_scopes(reference: &Reference) -> Vec<String> {
-    let mut scopes = vec![reference.to_string()];
-    let mut name = reference.name();
-    loop {
-        scopes.push(name.clone());
-        match name.rfind('/') {
-            Some(slash) => name.truncate(slash),
-            None => break,
-        }
-    }
-    let host = reference.registry().split(':').next().unwrap_or_default();
-    let mut domain = host;
-    while let Some((_, parent)) = domain.split_once('.') {
-        scopes.push(format!("*.{parent}"));
-        domain = parent;
-    }
-    scopes
-}
-
 impl Requirement {
     fn check(&self, subject: &Subject<'_>) -> Result<(), Problem> {
         match self {
@@ -175,10 +156,7 @@ impl Requirement {
             Requirement::Reject => {
                 Err(Problem::Rejected(format!("Running image {} is rejected by policy.", shown(subject.place))))
             }
-            Requirement::SignedBy(_) => Err(Problem::Rejected(
-                "the policy wants an OpenPGP signature (signedBy), which cannot be checked here; sigstoreSigned can"
-                    .to_owned(),
-            )),
+            Requirement::SignedBy(simple) => simple.check(subject),
             Requirement::SigstoreSigned(sigstore) => sigstore.check(subject),
         }
     }
@@ -256,7 +234,7 @@ impl Sigstore {
             let Some(signatures) = subject.origin.tagged(&tag)? else { continue };
             let malformed = |source| Problem::Malformed { what: "manifest of signatures", source };
             let signatures: Manifest = serde_json::from_slice(&signatures.bytes).map_err(malformed)?;
-            for layer in signatures.layers.iter().take(SIGNATURES_MAX) {
+            for layer in signatures.layers.iter().take(limits::SIGNATURES_MAX) {
                 let Some(signature) = layer.annotations.get(SIGNATURE) else { continue };
                 if layer.media_type != CLAIM_MEDIA_TYPE || layer.size > CLAIM_BYTES_MAX {
                     continue;
@@ -399,7 +377,7 @@ mod tests {
 
     const POLICY: &str = r#"{"default":[{"type":"reject"}],"transports":{
         "docker":{"":[{"type":"insecureAcceptAnything"}],"example.com":[{"type":"reject"}],
-                  "example.com/team/app":[{"type":"insecureAcceptAnything"}],"*.wild.example":[{"type":"signedBy","keyType":"GPGKeys"}]},
+                  "example.com/team/app":[{"type":"insecureAcceptAnything"}],"*.wild.example":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"/x"}]},
         "dir":{"/srv/images":[{"type":"insecureAcceptAnything"}]}}}"#;
 
     fn check(place: &str, expect: &str) {

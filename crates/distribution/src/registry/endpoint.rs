@@ -118,6 +118,11 @@ impl<'a> Endpoint<'a> {
         &self.reference
     }
 
+    /// The name as the user means it.
+    pub(super) fn wanted(&self) -> &Reference {
+        &self.wanted
+    }
+
     pub(super) fn progress(&self) -> &'a dyn Progress {
         self.progress
     }

@@ -107,6 +107,10 @@ impl Origin for Registry<'_> {
         self.any(|endpoint| endpoint.referrers(digest))
     }
 
+    fn signatures(&self, digest: &Digest) -> Result<Vec<Vec<u8>>, Problem> {
+        crate::lookaside::signatures(self.http, self.endpoints[0].wanted(), digest)
+    }
+
     fn who(&self) -> &'static str {
         "registry"
     }

@@ -1,5 +1,8 @@
 //! policy.json with signatures made here.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use knarr_distribution::{Policy, PullOptions};
@@ -8,7 +11,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 
 use crate::image::{Layer, Shelf, manifest_of};
-use crate::server::Server;
+use crate::server::{Reply, Server};
 use crate::setup::{Place, fails, options};
 
 struct Signer(EcdsaKeyPair, SystemRandom);
@@ -118,10 +121,122 @@ fn a_signature_for_another_name_does_not_count() {
     fails(signed, "is not accepted");
 }
 
+/// A key of GnuPG's, in a home of its own.
+struct Gpg(tempfile::TempDir);
+
+impl Gpg {
+    /// `None` where there is no GnuPG.
+    fn new() -> Option<Gpg> {
+        if !["/usr/bin/gpg", "/usr/bin/gpgv"].iter().all(|program| std::path::Path::new(program).exists()) {
+            eprintln!("skipped: gpg or gpgv is missing");
+            return None;
+        }
+        let gpg = Gpg(tempfile::tempdir().unwrap());
+        gpg.run(&["--quick-gen-key", "ship@fleet.example", "ed25519", "sign", "never"], b"");
+        Some(gpg)
+    }
+
+    fn run(&self, args: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut command = Command::new("/usr/bin/gpg");
+        command.arg("--homedir").arg(self.0.path()).args(["--batch", "--quiet", "--pinentry-mode", "loopback"]);
+        command.args(["--passphrase", ""]).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
+    fn policy(&self, more: &str) -> Policy {
+        let key = STANDARD.encode(self.run(&["--armor", "--export"], b""));
+        Policy::parse(&format!(r#"{{"default":[{{"type":"signedBy","keyType":"GPGKeys","keyData":"{key}"{more}}}]}}"#))
+            .unwrap()
+    }
+
+    /// A signature that says that `digest` is called `name`.
+    fn sign(&self, name: &str, digest: &Digest) -> Vec<u8> {
+        let claim = serde_json::json!({"critical": {"type": "atomic container signature",
+            "image": {"docker-manifest-digest": digest}, "identity": {"docker-reference": name}},
+            "optional": {"creator": "a test", "timestamp": 1_767_225_600}});
+        self.run(&["--sign"], claim.to_string().as_bytes())
+    }
+}
+
+impl Drop for Gpg {
+    fn drop(&mut self) {
+        let _ = Command::new("gpgconf").arg("--homedir").arg(self.0.path()).args(["--kill", "all"]).status();
+    }
+}
+
+/// Pulls an image whose signatures, made by `sign` of its name and digest, lie beside the registry.
+fn pull_signed(
+    policy: Policy,
+    sign: impl Fn(&str, &Digest) -> Vec<Vec<u8>>,
+) -> Result<knarr_store::ImageRecord, knarr_distribution::Error> {
+    let shelf = Shelf::of(&[Layer::gzip(&[("a", b"x")])]);
+    let digest = Digest::sha256_of(&shelf.manifests["v1"].1);
+    let server = Server::start(shelf.into_handler());
+    let (place, lookaside) = (Place::new(), tempfile::tempdir().unwrap());
+    let name = format!("{}/app:v1", server.host());
+    let dir = lookaside.path().join(format!("app@sha256={}", digest.encoded()));
+    std::fs::create_dir(&dir).unwrap();
+    for (number, signature) in sign(&name, &digest).iter().enumerate() {
+        std::fs::write(dir.join(format!("signature-{}", number + 1)), signature).unwrap();
+    }
+    let mut options = PullOptions { policy, ..options() };
+    options.network.lookaside.scopes.insert(server.host(), format!("file://{}", lookaside.path().display()));
+    let pulled = place.pull_with(&name, &options);
+    assert_eq!(pulled.is_ok(), !place.store.images().unwrap().is_empty(), "a rejected image became visible");
+    pulled
+}
+
 #[test]
-fn openpgp_is_refused_by_name() {
-    let policy = r#"{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"/x"}]}"#;
-    let server = Server::start(Shelf::of(&[Layer::big()]).into_handler());
-    let options = PullOptions { policy: Policy::parse(policy).unwrap(), ..options() };
-    fails(Place::new().pull_with(&format!("{}/app:v1", server.host()), &options), "OpenPGP");
+fn an_openpgp_signature_of_the_right_key_lets_it_in() {
+    let (Some(gpg), Some(other)) = (Gpg::new(), Gpg::new()) else { return };
+    pull_signed(gpg.policy(""), |name, digest| vec![gpg.sign(name, digest)]).unwrap();
+    // The first that counts is enough.
+    pull_signed(gpg.policy(""), |name, digest| vec![other.sign(name, digest), gpg.sign(name, digest)]).unwrap();
+    let repository = r#","signedIdentity":{"type":"matchRepository"}"#;
+    pull_signed(gpg.policy(repository), |name, digest| vec![gpg.sign(&name.replace(":v1", ":v2"), digest)]).unwrap();
+}
+
+#[test]
+fn openpgp_signatures_that_do_not_count_are_told_why() {
+    let (Some(gpg), Some(other)) = (Gpg::new(), Gpg::new()) else { return };
+    let pull =
+        |sign: &dyn Fn(&str, &Digest) -> Vec<u8>| pull_signed(gpg.policy(""), |name, digest| vec![sign(name, digest)]);
+    fails(pull_signed(gpg.policy(""), |_, _| Vec::new()), "A signature was required, but no signature exists");
+    fails(pull(&|name, digest| other.sign(name, digest)), "which the policy does not name");
+    fails(pull(&|name, digest| gpg.sign(&name.replace(":v1", ":v2"), digest)), "is not accepted");
+    fails(pull(&|name, _| gpg.sign(name, &Digest::sha256_of(b"other"))), "does not match");
+    fails(pull(&|_, _| b"no signature at all".to_vec()), "Invalid GPG signature");
+    let bent = |name: &str, digest: &Digest| {
+        let mut signature = gpg.sign(name, digest);
+        let middle = signature.len() / 2;
+        signature[middle] ^= 1;
+        signature
+    };
+    fails(pull(&bent), "Invalid GPG signature");
+    let both = pull_signed(gpg.policy(""), |name, digest| vec![other.sign(name, digest), b"x".to_vec()]);
+    fails(both, "None of the signatures were accepted, reasons: ");
+}
+
+#[test]
+fn openpgp_signatures_come_over_http_too() {
+    let Some(gpg) = Gpg::new() else { return };
+    let shelf = Shelf::of(&[Layer::gzip(&[("a", b"x")])]);
+    let digest = Digest::sha256_of(&shelf.manifests["v1"].1);
+    let server = Server::start(shelf.into_handler());
+    let name = format!("{}/app:v1", server.host());
+    let (path, signature) = (format!("/sigs/app@sha256={}/signature-1", digest.encoded()), gpg.sign(&name, &digest));
+    let aside = Server::start(move |request| match request.path == path {
+        true => Reply::new(200, signature.clone()),
+        false => Reply::new(404, ""),
+    });
+    let mut options = PullOptions { policy: gpg.policy(""), ..options() };
+    options.network.lookaside.default = Some(format!("http://{}/sigs/", aside.host()));
+    Place::new().pull_with(&name, &options).unwrap();
+    // The second is asked for and is not there.
+    assert_eq!(aside.requests().len(), 2);
 }

@@ -1,4 +1,5 @@
-//! What we write others read, what others write we read, and digests stay: skopeo, crane, podman and oras of a tree of peers.
+//! What we write others read, what others write we read, and digests stay: skopeo, crane, podman, buildah, docker and oras of a
+//! tree of peers.
 //!
 //! The tree is `$KNARR_PEERS` or `~/.cache/knarr-peers`, a root file system with those programs; without it the tests are
 //! skipped. Each program runs with the tree as its root, in a mount namespace of its own; the lab is `/here` there.
@@ -21,9 +22,14 @@ cases!["peers":
     skopeo_knows_the_login_we_keep,
     skopeo_takes_our_registry_for_one,
     chunked_layers_say_what_skopeos_say,
+    what_skopeo_signs_a_policy_lets_in,
+    buildah_reads_what_we_write_and_we_read_what_buildah_writes,
+    docker_loads_what_we_save_and_pushes_what_it_loaded,
 ];
 
+/// The root is a mount of its own: docker remounts it where it unpacks.
 const ENTER: &str = r#"tree=$0; lab=$1; shift
+mount --rbind "$tree" "$tree"
 mount --rbind /dev "$tree/dev"; mount --rbind /sys "$tree/sys"; mount -t proc proc "$tree/proc"; mkdir -p "$tree/here"; mount --bind "$lab" "$tree/here"
 cd "$tree/here"
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/here/home TMPDIR=/here XDG_RUNTIME_DIR=/here/xdg \
@@ -200,4 +206,118 @@ fn chunked_layers_say_what_skopeos_say(lab: &Lab) {
     let id =
         peer(lab, &[&podman[..], &["pull", "-q", "--tls-verify=false", ours.trim_start_matches("docker://")]].concat());
     assert_eq!(id.ok().text(), &image.config.digest["sha256:".len()..]);
+}
+
+/// Runs a script in the tree; the lab is the current directory there.
+fn script(lab: &Lab, program: &str, script: &str) -> Done {
+    tree(lab, program);
+    peer(lab, &["bash", "-euc", script])
+}
+
+fn what_skopeo_signs_a_policy_lets_in(lab: &Lab) {
+    let (registry, _, name) = pushed(lab, "skopeo");
+    lab.needs("/usr/bin/gpgv", "gpgv");
+    std::fs::create_dir_all(lab.path("registries.d")).expect("made");
+    let lookaside = |base: &str| format!("docker:\n  {}:\n    lookaside: file://{base}/sigs\n", registry.address);
+    std::fs::write(lab.path("registries.d/here.yaml"), lookaside("/here")).expect("written");
+    let signed = format!("{}/fleet/signed:v1", registry.address);
+    let copy = format!(
+        "export GNUPGHOME=/here/gnupg; mkdir -m 700 gnupg
+         gpg --batch --quiet --passphrase '' --quick-gen-key ship@fleet.example rsa2048 sign never
+         gpg --batch --armor --export >key.asc
+         skopeo --registries.d registries.d copy --insecure-policy --src-tls-verify=false --dest-tls-verify=false \\
+             --sign-by ship@fleet.example docker://{name} docker://{signed}
+         gpgconf --kill all"
+    );
+    script(lab, "gpg", &copy).ok();
+    let ours = lookaside(&lab.directory.display().to_string());
+    std::fs::write(lab.path("registries.d/here.yaml"), ours).expect("written");
+    let key = lab.path("key.asc").display().to_string();
+    let policy = json!({"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": key}]});
+    std::fs::write(lab.path("policy.json"), policy.to_string()).expect("written");
+    let copy = |from: &str, to: &str| {
+        let flags = ["image", "copy", "--policy", "policy.json", "--registries.d", "registries.d"];
+        lab.knarr(flags.iter().chain(&[&*format!("docker://{from}"), to]))
+    };
+    copy(&signed, "oci:signed:v1").ok();
+    copy(&name, "oci:unsigned:v1").fails().says("A signature was required, but no signature exists");
+    let moved = signed.replace(":v1", ":v2");
+    lab.knarr(["image", "copy", &format!("docker://{signed}"), &format!("docker://{moved}")]).ok();
+    copy(&moved, "oci:moved:v1").fails().says("is not accepted");
+    // skopeo keeps signatures beside an image in a directory.
+    let keep = format!(
+        "skopeo --registries.d registries.d copy --insecure-policy --src-tls-verify=false docker://{signed} dir:kept"
+    );
+    std::fs::write(lab.path("registries.d/here.yaml"), lookaside("/here")).expect("written");
+    script(lab, "skopeo", &keep).ok();
+    let named = json!({"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": key,
+        "signedIdentity": {"type": "exactReference", "dockerReference": signed}}]});
+    std::fs::write(lab.path("policy.json"), named.to_string()).expect("written");
+    lab.knarr(["image", "copy", "--policy", "policy.json", "dir:kept", "oci:kept-copy:v1"]).ok();
+    std::fs::remove_file(lab.path("kept/signature-1")).expect("removed");
+    let done = lab.knarr(["image", "copy", "--policy", "policy.json", "dir:kept", "oci:no:v1"]).fails();
+    done.says("A signature was required, but no signature exists");
+}
+
+fn buildah_reads_what_we_write_and_we_read_what_buildah_writes(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "buildah");
+    lab.knarr(["image", "copy", &format!("docker://{name}"), "oci:ours:v1"]).ok();
+    lab.knarr(["image", "copy", &format!("docker://{name}"), "docker-archive:ours.tar:boat:1"]).ok();
+    let there = format!("{}/buildah/one:v1", registry.address);
+    let work = format!(
+        "b='buildah --root /here/b --runroot /here/br --storage-driver vfs'
+         id=$($b pull -q oci:/here/ours:v1)
+         $b push --tls-verify=false $id docker://{there}
+         $b push $id oci:/here/theirs:v1
+         $b pull -q docker-archive:/here/ours.tar
+         c=$($b from --pull-never $id)
+         $b config --label by=buildah $c
+         $b commit -q $c docker-archive:/here/theirs.tar:boat:2
+         $b rm -a
+         $b rmi -a -f
+         echo $id"
+    );
+    let id = script(lab, "buildah", &work).ok();
+    assert_eq!(id.text().lines().last(), Some(&image.config.digest["sha256:".len()..]));
+    // buildah keeps layers unpacked and compresses them anew; the image in the manifest is the same.
+    let pushed = lab.knarr(["image", "inspect", "--raw", &format!("docker://{there}")]).ok().json();
+    assert_eq!(pushed["config"]["digest"], image.config.digest.as_str());
+    lab.knarr(["pull", "-q", "oci:theirs:v1"]).ok();
+    lab.knarr(["load", "-i", "theirs.tar"]).ok().shows("boat:2");
+    let seen = lab.knarr(["image", "inspect", "boat:2"]).ok().json();
+    assert_eq!(seen[0]["Config"]["Labels"]["by"], "buildah");
+    // Its commit has a layer of its own, though nothing changed.
+    assert_eq!(seen[0]["RootFS"]["Layers"].as_array().map(Vec::len), Some(3));
+}
+
+fn docker_loads_what_we_save_and_pushes_what_it_loaded(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "docker");
+    lab.knarr(["pull", "-q", &name]).ok();
+    lab.knarr(["tag", &name, "boat:1"]).ok();
+    lab.knarr(["save", "-o", "ours.tar", "boat:1"]).ok();
+    let there = format!("{}/docker/one:v1", registry.address);
+    let work = format!(
+        "mount -t tmpfs tmpfs /run
+         dockerd -H unix:///run/docker.sock --data-root /here/d --exec-root /run/dx --pidfile /run/d.pid --storage-driver vfs \\
+             --feature containerd-snapshotter=false --bridge none --iptables=false --ip6tables=false >dockerd.log 2>&1 &
+         export DOCKER_HOST=unix:///run/docker.sock
+         for i in $(seq 300); do docker version >/dev/null 2>&1 && break; sleep 0.1; done
+         docker version >/dev/null || {{ cat dockerd.log; exit 1; }}
+         docker load -i ours.tar
+         docker image inspect -f '{{{{.Id}}}}' boat:1
+         docker tag boat:1 {there}
+         docker push -q {there}
+         docker save -o theirs.tar boat:1
+         docker rmi -f boat:1 {there} >/dev/null
+         docker pull -q {name}
+         kill $(cat /run/d.pid); wait"
+    );
+    let done = script(lab, "docker", &work).ok();
+    done.shows("Loaded image: boat:1").shows(&image.config.digest);
+    lab.knarr(["rmi", "boat:1", &name]).ok();
+    lab.knarr(["load", "-i", "theirs.tar"]).ok().shows("boat:1");
+    lab.knarr(["rmi", "boat:1"]).ok();
+    lab.knarr(["pull", "-q", &there]).ok();
+    let seen = lab.knarr(["image", "inspect", &there]).ok().json();
+    assert_eq!(seen[0]["RootFS"]["Layers"], json!(image.diff_ids));
 }
