@@ -28,13 +28,24 @@ where
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(StorageError::Worker.into()))
 }
 
+/// An upload to which all but the last bytes of a body were appended: who goes on with it appends those first, on the same
+/// worker thread.
+pub struct Received {
+    session: Box<dyn Session>,
+    rest: Vec<Bytes>,
+}
+
+impl Received {
+    /// Appends what is left. Blocks.
+    pub fn complete(mut self) -> Result<Box<dyn Session>, StorageError> {
+        self.session.append_all(&self.rest)?;
+        Ok(self.session)
+    }
+}
+
 /// Appends a request's body to an upload. What arrived before the client went away is acknowledged; otherwise that is the
 /// caller's to do. A client that says nothing for as long as `silence` has gone away as well.
-pub async fn receive(
-    mut body: Body,
-    mut session: Box<dyn Session>,
-    silence: Duration,
-) -> Result<Box<dyn Session>, Failure> {
+pub async fn receive(mut body: Body, mut session: Box<dyn Session>, silence: Duration) -> Result<Received, Failure> {
     let mut gathered: Vec<Bytes> = Vec::new();
     let mut gathered_bytes = 0;
     loop {
@@ -44,23 +55,17 @@ pub async fn receive(
             gathered_bytes += data.len();
             gathered.push(data.clone());
         }
-        if gathered_bytes >= RECEIVE_CHUNK_BYTES || (ended && gathered_bytes > 0) {
-            let chunk = std::mem::take(&mut gathered);
-            gathered_bytes = 0;
-            session = blocking(move || {
-                for bytes in &chunk {
-                    session.append(bytes)?;
-                }
-                Ok::<_, Failure>(session)
-            })
-            .await?;
-        }
         if let Some(Err(incomplete)) = piece {
-            blocking(move || session.acknowledge()).await?;
+            blocking(move || Received { session, rest: gathered }.complete()?.acknowledge()).await?;
             return Err(incomplete.refusal(Code::BlobUploadInvalid));
         }
         if ended {
-            return Ok(session);
+            return Ok(Received { session, rest: gathered });
+        }
+        if gathered_bytes >= RECEIVE_CHUNK_BYTES {
+            let chunk = Received { session, rest: std::mem::take(&mut gathered) };
+            gathered_bytes = 0;
+            session = blocking(move || chunk.complete().map_err(Failure::from)).await?;
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Files {
     blobs: PathBuf,
     records: PathBuf,
     damaged: PathBuf,
+    /// A synced file has its names on the disk too.
+    names_follow: bool,
     /// Numbers the temporary names of this process.
     next: AtomicU64,
 }
@@ -35,7 +37,8 @@ impl Files {
         for directory in [&blobs, &records] {
             make(directory)?;
         }
-        Ok(Files { blobs, records, damaged, next: AtomicU64::new(0) })
+        let names_follow = names_follow(root)?;
+        Ok(Files { blobs, records, damaged, names_follow, next: AtomicU64::new(0) })
     }
 
     /// Parsed digests hold no slash and no dot first, so this cannot leave the directory.
@@ -114,8 +117,8 @@ impl Blobs for Files {
         self.blob(digest).try_exists().what(|| format!("look for blob {digest}"))
     }
 
-    /// A new blob gets its name first, so that syncing the bytes takes the name along on file systems with a journal, and the
-    /// directory has little left to do. A power cut may leave the name without all its bytes, which no row speaks of then. A
+    /// A new blob gets its name first, so that syncing the bytes takes the name along where the file system does that, and the
+    /// directory need not be synced by itself, which waits for the disk once more. A power cut may leave the name without all its bytes, which no row speaks of then. A
     /// blob that is there is one that rows may speak of: its place is taken by bytes that are on the disk.
     fn put(&self, digest: &Digest, from: &Path) -> Result<()> {
         let target = self.blob(digest);
@@ -130,7 +133,7 @@ impl Blobs for Files {
             let copy = |new: &Path| std::fs::copy(from, new).and_then(|_| File::open(new)?.sync_all());
             self.replace(&target, |new| std::fs::hard_link(from, new).or_else(|_| copy(new)))?;
         }
-        sync(parent)
+        if self.names_follow && is_new { Ok(()) } else { sync(parent) }
     }
 
     /// Not synced: the database has the bytes, and was.
@@ -193,6 +196,16 @@ impl Blobs for Files {
         }
         Ok(())
     }
+}
+
+/// Whether syncing a file brings the names it was given before to the disk: ext4 and XFS write their journals in order, and a
+/// file's new name and the change of its own count of names are one entry.
+fn names_follow(directory: &Path) -> Result<bool> {
+    const EXT4: u64 = 0xef53;
+    const XFS: u64 = 0x5846_5342;
+    let found = rustix::fs::statfs(directory).map_err(std::io::Error::from);
+    let kind = found.what(|| format!("stat the file system of {}", directory.display()))?.f_type;
+    Ok([EXT4, XFS].contains(&(kind as u64)))
 }
 
 /// Makes a directory and those above it; what is new is on the disk when this returns.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Answer, CONTENT_DIGEST, Call, answer};
 use crate::auth::policy::Action;
-use crate::body::{blocking, receive};
+use crate::body::{Received, blocking, receive};
 use crate::error::{Code, Failure};
 use crate::manifest::upload_algorithm;
 use crate::mirror;
@@ -44,17 +44,18 @@ pub async fn post(call: Call, name: String) -> Answer {
         let id = session.id().to_owned();
         // Stored or not, it is forgotten: a whole blob in one request cannot be resumed.
         let silence = silence(&call.registry);
-        match receive(call.body, session, silence).await {
-            Ok(session) => finish(&call.registry, &name, session, &digest).await?,
-            Err(failure) => {
-                let registry = call.registry.clone();
-                blocking(move || {
-                    registry.uploads().forget(&id);
-                    Ok::<_, Failure>(())
-                })
-                .await?;
-                return Err(failure);
-            }
+        let kept = match receive(call.body, session, silence).await {
+            Ok(received) => finish(&call.registry, &name, received, &digest).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = kept {
+            let registry = call.registry.clone();
+            blocking(move || {
+                registry.uploads().forget(&id);
+                Ok::<_, Failure>(())
+            })
+            .await?;
+            return Err(failure);
         }
         return created(&name, &digest);
     }
@@ -75,8 +76,12 @@ pub async fn status(call: Call, name: String, id: String) -> Answer {
 pub async fn patch(call: Call, name: String, id: String) -> Answer {
     let session = find(&call.registry, &name, &id).await?;
     check_offset(&call, &name, &id, session.offset())?;
-    let mut session = receive(call.body, session, silence(&call.registry)).await?;
-    let session = blocking(move || session.acknowledge().map(|()| session)).await?;
+    let received = receive(call.body, session, silence(&call.registry)).await?;
+    let session = blocking(move || {
+        let mut session = received.complete()?;
+        session.acknowledge().map(|()| session)
+    })
+    .await?;
     progress(StatusCode::ACCEPTED, &name, &id, session.offset())
 }
 
@@ -87,8 +92,8 @@ pub async fn put(call: Call, name: String, id: String) -> Answer {
     let digest = route::digest(digest)?;
     let session = find(&call.registry, &name, &id).await?;
     check_offset(&call, &name, &id, session.offset())?;
-    let session = receive(call.body, session, silence(&call.registry)).await?;
-    finish(&call.registry, &name, session, &digest).await?;
+    let received = receive(call.body, session, silence(&call.registry)).await?;
+    finish(&call.registry, &name, received, &digest).await?;
     created(&name, &digest)
 }
 
@@ -113,15 +118,12 @@ async fn find(registry: &Registry, name: &str, id: &str) -> Result<Box<dyn Sessi
     blocking(move || registry.uploads().find(&name, &id)).await
 }
 
-/// Verifies a complete upload and keeps it as a blob. Either way the upload is at its end.
-async fn finish(
-    registry: &Registry,
-    name: &str,
-    mut session: Box<dyn Session>,
-    digest: &Digest,
-) -> Result<(), Failure> {
+/// Verifies a complete upload and keeps it as a blob. Either way the upload is at its end, unless its last bytes could not be
+/// written: then it can go on from those before.
+async fn finish(registry: &Registry, name: &str, received: Received, digest: &Digest) -> Result<(), Failure> {
     let (registry, name, digest) = (registry.clone(), name.to_owned(), digest.clone());
     blocking(move || {
+        let mut session = received.complete()?;
         let kept = session.verify(&digest).and_then(|()| registry.keep_blob(&name, &digest, &mut *session));
         registry.uploads().forget(session.id());
         kept

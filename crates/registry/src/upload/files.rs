@@ -10,13 +10,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use axum::body::Bytes;
 use knarr_spec::{Algorithm, Digest};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
@@ -255,6 +256,31 @@ impl Upload {
         &self.path
     }
 
+    /// Writes all of it or, where that fails, nothing.
+    fn write(&mut self, mut slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => self.reopened()?,
+        };
+        IoSlice::advance_slices(&mut slices, 0);
+        while !slices.is_empty() {
+            let written = match file.write_vectored(slices) {
+                Ok(0) => Err(ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                written => written,
+            };
+            match written {
+                Ok(bytes) => IoSlice::advance_slices(&mut slices, bytes),
+                Err(error) => {
+                    file.set_len(self.offset.load(Ordering::Acquire)).what(|| "take back part of a write".into())?;
+                    return Err(error).what(|| "write an upload".into());
+                }
+            }
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+
     /// The file, which is made when the first bytes come.
     fn reopened(&self) -> Result<File, StorageError> {
         OpenOptions::new().append(true).create(true).open(&self.path).what(|| "open an upload".into())
@@ -271,17 +297,20 @@ impl super::Session for Held {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => self.reopened()?,
-        };
-        if let Err(error) = file.write_all(bytes) {
-            file.set_len(self.offset()).what(|| "take back part of a write".into())?;
-            return Err(error).what(|| "write an upload".into());
-        }
-        self.file = Some(file);
+        self.write(&mut [IoSlice::new(bytes)])?;
         self.hasher.update(bytes);
         self.offset.fetch_add(bytes.len() as u64, Ordering::Release);
+        Ok(())
+    }
+
+    /// All at once: a megabyte comes in many small pieces, each of which would be a call of its own.
+    fn append_all(&mut self, pieces: &[Bytes]) -> Result<(), StorageError> {
+        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        self.write(&mut slices)?;
+        for piece in pieces {
+            self.hasher.update(piece);
+            self.offset.fetch_add(piece.len() as u64, Ordering::Release);
+        }
         Ok(())
     }
 

@@ -16,6 +16,7 @@ mod shared;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::http::StatusCode;
 use knarr_spec::{Algorithm, Digest};
 use serde_json::json;
@@ -38,6 +39,11 @@ pub trait Session: Send {
 
     /// Appends bytes; all of them or, where that fails, none.
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Appends pieces, one behind the other; where that fails, none from some piece on.
+    fn append_all(&mut self, pieces: &[Bytes]) -> Result<()> {
+        pieces.iter().try_for_each(|piece| self.append(piece))
+    }
 
     /// From here on everything appended so far is acknowledged.
     fn acknowledge(&mut self) -> std::result::Result<(), Failure>;
