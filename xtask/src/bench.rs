@@ -5,6 +5,7 @@
 //! only our own figures are taken. Both tools of a pair run in the same namespaces on the same file system, in rounds
 //! that alternate them; medians and their ratio count. Each run adds a line to `bench/history.jsonl`.
 
+mod disk;
 mod images;
 pub mod inside;
 mod registry;
@@ -93,7 +94,8 @@ pub fn run(words: &[&str]) -> Outcome {
 fn measure(kit: &Kit, peers: Option<&Path>, peer: &str) -> Outcome<Vec<Figure>> {
     let own = kit.directory.join("xtask");
     fs::copy(std::env::current_exe()?, &own)?;
-    let _disk = peer.starts_with("images/").then(|| images::prepare(&kit.directory)).transpose()?;
+    let writes = peer.starts_with("images/") || peer == registry::PEER;
+    let _disk = writes.then(|| disk::prepare(&kit.directory)).transpose()?;
     let mut command = Command::new("bash");
     match peers {
         Some(tool) => {

@@ -4,10 +4,7 @@
 //! The images are made when it runs, from a generator that is the same each time: six layers, 25 000 files, 385 MB of gzip;
 //! and for the question whether cost grows with size alone, a quarter of an image and the whole of it.
 //! Law: every tool begins each round without the image; what is written is brought to the disk before the next one begins, so
-//! that nobody waits for another's pages. All of it lies on an ext4 with a journal in a file of its own, as most people have it: on
-//! one without a journal the kernel looks long for inodes that were not freed a moment ago, and that hides what the tools do. The
-//! file is in memory where there is room, as fast as the disks of today: who waits for the disk (we do, podman does not) is
-//! measured with it, and not with how fast a borrowed machine's disk happens to be.
+//! that nobody waits for another's pages. All of it lies on a disk of its own ([`disk`]).
 
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -19,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::inside::shell;
-use super::{Figure, registry};
+use super::{Figure, disk, registry};
 use crate::Outcome;
 
 /// The parts of this section, each to be asked for alone as `images/PART`.
@@ -65,15 +62,6 @@ enum Sizes {
     Tiny,
 }
 
-/// Name of the link to the file that holds the disk, and its size: the images, and what three tools make of them.
-const DISK: &str = "disk.img";
-const DISK_BYTES: u64 = 24 << 30;
-
-/// Where the disk is kept in memory, and the memory that must be free for it: the most that was seen in use at once, and what the
-/// tools themselves need.
-const MEMORY: &str = "/dev/shm";
-const MEMORY_KIB_MIN: u64 = 16 << 20;
-
 /// Where things are.
 struct Bench {
     /// The programs.
@@ -82,41 +70,10 @@ struct Bench {
     disk: PathBuf,
 }
 
-/// The disk of one part of the section; gone when it is dropped.
-pub struct Disk(PathBuf);
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// Makes the disk, outside of the peers' tree, which lacks the program for it.
-pub fn prepare(kit: &Path) -> Outcome<Disk> {
-    let free = fs::read_to_string("/proc/meminfo")?;
-    let free = free.lines().find_map(|line| line.strip_prefix("MemAvailable:")).ok_or("no MemAvailable")?;
-    let free: u64 = free.trim().trim_end_matches(" kB").parse()?;
-    let file = match Path::new(MEMORY).is_dir() && free >= MEMORY_KIB_MIN {
-        true => Path::new(MEMORY).join(format!("knarr-bench-{}", std::process::id())),
-        false => kit.join("disk"),
-    };
-    let disk = Disk(file.clone());
-    fs::File::create(&file)?.set_len(DISK_BYTES)?;
-    let link = kit.join(DISK);
-    let _ = fs::remove_file(&link);
-    symlink(&file, &link)?;
-    eprintln!("the disk is {}", file.display());
-    // An inode for every 4 KiB: half a million small files.
-    shell(Command::new("mkfs.ext4").args(["-q", "-F", "-i", "4096"]).arg(&file))?;
-    Ok(disk)
-}
-
 /// Takes the figures of `part` and prints each as a line of JSON.
 pub fn run(kit: &Path, part: &str) -> Outcome {
-    let bench = Bench { kit: kit.to_owned(), disk: kit.join("mounted") };
+    let bench = Bench { kit: kit.to_owned(), disk: disk::mount(kit)? };
     shell(Command::new("mount").args(["-t", "tmpfs", "none", "/run"]))?;
-    fs::create_dir_all(&bench.disk)?;
-    shell(Command::new("mount").args(["-o", "loop,noinit_itable,discard"]).arg(kit.join(DISK)).arg(&bench.disk))?;
     let mut registry = registry::theirs(&bench.disk)?;
     let outcome = match part {
         "images/pull" => bench.pull(),

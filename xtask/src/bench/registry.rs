@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Figure;
+use super::{Figure, disk};
 use crate::Outcome;
 
 /// Whom we are measured beside.
@@ -53,7 +53,8 @@ pub struct Server {
 
 /// Takes all figures and prints each as a line of JSON.
 pub fn run(kit: &Path, rounds: usize) -> Outcome {
-    let mut servers = vec![ours(kit)?, theirs(kit)?];
+    let disk = disk::mount(kit)?;
+    let mut servers = vec![ours(kit, &disk)?, theirs(&disk)?];
     let outcome = measure(&mut servers, kit, rounds);
     for server in &mut servers {
         let _ = server.child.kill();
@@ -94,9 +95,9 @@ fn report(what: &str, tool: &str, samples: Vec<f64>) {
     println!("{}", serde_json::to_string(&figure).unwrap_or_default());
 }
 
-fn ours(kit: &Path) -> Outcome<Server> {
+fn ours(kit: &Path, disk: &Path) -> Outcome<Server> {
     let mut command = Command::new(kit.join("knarr"));
-    command.args(["registry", "serve", "--listen", "127.0.0.1:5811", "--root"]).arg(kit.join("registry-knarr"));
+    command.args(["registry", "serve", "--listen", "127.0.0.1:5811", "--root"]).arg(disk.join("registry-knarr"));
     start("knarr", "127.0.0.1:5811", command)
 }
 

@@ -8,7 +8,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -37,7 +37,7 @@ impl Files {
         for directory in [&blobs, &records] {
             make(directory)?;
         }
-        let names_follow = names_follow(root)?;
+        let names_follow = names_follow(root);
         Ok(Files { blobs, records, damaged, names_follow, next: AtomicU64::new(0) })
     }
 
@@ -198,14 +198,26 @@ impl Blobs for Files {
     }
 }
 
-/// Whether syncing a file brings the names it was given before to the disk: ext4 and XFS write their journals in order, and a
-/// file's new name and the change of its own count of names are one entry.
-fn names_follow(directory: &Path) -> Result<bool> {
+/// Whether syncing a file brings the names it was given before to the disk: XFS and ext4 with a journal write that in order, and
+/// a file's new name and the change of its own count of names are one entry of it.
+fn names_follow(directory: &Path) -> bool {
     const EXT4: u64 = 0xef53;
     const XFS: u64 = 0x5846_5342;
-    let found = rustix::fs::statfs(directory).map_err(std::io::Error::from);
-    let kind = found.what(|| format!("stat the file system of {}", directory.display()))?.f_type;
-    Ok([EXT4, XFS].contains(&(kind as u64)))
+    match rustix::fs::statfs(directory).map(|found| found.f_type as u64) {
+        Ok(XFS) => true,
+        Ok(EXT4) => has_journal(directory).unwrap_or(false),
+        _ => false,
+    }
+}
+
+/// Whether an ext4 has a journal: the kernel names its thread, or says `<none>`.
+fn has_journal(directory: &Path) -> std::io::Result<bool> {
+    let device = std::fs::metadata(directory)?.dev();
+    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let place = std::fs::read_link(Path::new("/sys/dev/block").join(number))?;
+    let name = place.file_name().unwrap_or_default();
+    let task = std::fs::read_to_string(Path::new("/sys/fs/ext4").join(name).join("journal_task"))?;
+    Ok(task.trim().parse::<u32>().is_ok())
 }
 
 /// Makes a directory and those above it; what is new is on the disk when this returns.

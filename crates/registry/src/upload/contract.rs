@@ -103,6 +103,7 @@ pub fn check<U: Uploads>(opened: impl Fn() -> U, blobs: &dyn Blobs, part_bytes: 
             }
         }
         if acknowledged {
+            session.acknowledge().unwrap();
             drop(session);
             session = opened().find("a", &id).unwrap();
         }

@@ -1,11 +1,12 @@
 //! Uploads as files, for one process.
 //!
 //! Law: every byte that was acknowledged is in the upload's file, so an upload goes on after the process was killed; the
-//! hash is then computed again from the file.
+//! hash is then computed again from the file. Before the first is acknowledged there is nothing to keep: an upload whose blob
+//! comes in one request leaves no file but the blob's.
 //!
 //! ```text
 //! <root>/uploads/<id>         bytes received so far
-//! <root>/uploads/<id>.json    whose upload it is
+//! <root>/uploads/<id>.json    whose upload it is, from its first acknowledgement on
 //! ```
 
 use std::collections::{HashMap, HashSet};
@@ -15,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Bytes;
 use knarr_spec::{Algorithm, Digest};
@@ -47,8 +48,8 @@ pub struct Upload {
     offset: Arc<AtomicU64>,
     algorithm: Algorithm,
     hasher: Hasher,
-    /// Held by an upload that has no file of its owner.
-    _busy: Option<Busy>,
+    /// Where it says whose it is, until that is written; held for as long, since nobody else says so.
+    unsaid: Option<(PathBuf, Busy)>,
 }
 
 /// An upload held by a request.
@@ -60,12 +61,18 @@ struct Known {
     upload: Arc<AsyncMutex<Upload>>,
     repository: String,
     offset: Arc<AtomicU64>,
+    begun: Instant,
 }
 
 impl Known {
     fn new(upload: Upload) -> Known {
         let (repository, offset) = (upload.repository.clone(), upload.offset.clone());
-        Known { upload: Arc::new(AsyncMutex::new(upload)), repository, offset }
+        Known { upload: Arc::new(AsyncMutex::new(upload)), repository, offset, begun: Instant::now() }
+    }
+
+    /// Whether nothing came for so long.
+    fn is_forgotten(&self, idle_max: Duration) -> bool {
+        self.offset.load(Ordering::Acquire) == 0 && self.begun.elapsed() > idle_max && self.upload.try_lock().is_ok()
     }
 }
 
@@ -129,26 +136,25 @@ impl Files {
     /// As [`Uploads::whole`], as a file.
     pub fn whole_file(&self, repository: &str, algorithm: Algorithm) -> Result<Held, StorageError> {
         let id = random_id().what(|| "draw an upload id".into())?;
-        let upload = self.create(&id, repository, algorithm)?;
+        let upload = self.create(&id, repository, algorithm);
         let file = Some(upload.reopened()?);
-        let upload = Upload { _busy: Some(Busy::new(&self.busy, repository)), file, ..upload };
+        let upload = Upload { file, ..upload };
         Ok(Arc::new(AsyncMutex::new(upload)).try_lock_owned().expect("nobody else has it"))
     }
 
-    fn create(&self, id: &str, repository: &str, algorithm: Algorithm) -> Result<Upload, StorageError> {
-        let path = self.path(id);
+    fn create(&self, id: &str, repository: &str, algorithm: Algorithm) -> Upload {
         let hasher = Hasher::new(&algorithm).expect("only computable algorithms are accepted");
-        Ok(Upload {
+        Upload {
             id: id.to_owned(),
-            path,
+            path: self.path(id),
             repository: repository.to_owned(),
             blobs: self.blobs.clone(),
             file: None,
             offset: Arc::default(),
             algorithm,
             hasher,
-            _busy: None,
-        })
+            unsaid: Some((self.owner_path(id), Busy::new(&self.busy, repository))),
+        }
     }
 
     fn reopen(&self, id: &str) -> Result<Option<Upload>, StorageError> {
@@ -174,7 +180,7 @@ impl Files {
             offset: Arc::new(AtomicU64::new(offset)),
             algorithm,
             hasher,
-            _busy: None,
+            unsaid: None,
         }))
     }
 
@@ -190,10 +196,7 @@ impl Files {
 impl Uploads for Files {
     fn begin(&self, repository: &str, algorithm: Algorithm) -> Result<String, StorageError> {
         let id = random_id().what(|| "draw an upload id".into())?;
-        let owner = Owner { repository: repository.to_owned(), algorithm: algorithm.as_str().to_owned() };
-        let text = serde_json::to_vec(&owner).expect("two strings");
-        std::fs::write(self.owner_path(&id), text).what(|| format!("begin upload {id}"))?;
-        let upload = self.create(&id, repository, algorithm)?;
+        let upload = self.create(&id, repository, algorithm);
         self.sessions().insert(id.clone(), Known::new(upload));
         Ok(id)
     }
@@ -234,7 +237,10 @@ impl Uploads for Files {
                 removed.insert(id.to_owned());
             }
         }
-        Ok(removed.len())
+        let mut sessions = self.sessions();
+        let before = sessions.len();
+        sessions.retain(|_, known| !known.is_forgotten(idle_max));
+        Ok(removed.len() + before - sessions.len())
     }
 
     /// Also after a restart.
@@ -317,6 +323,12 @@ impl super::Session for Held {
     /// Closes the file until more is appended.
     fn acknowledge(&mut self) -> Result<(), Failure> {
         self.file = None;
+        if let Some((path, _busy)) = &self.unsaid {
+            let owner = Owner { repository: self.repository.clone(), algorithm: self.algorithm.as_str().to_owned() };
+            let text = serde_json::to_vec(&owner).expect("two strings");
+            std::fs::write(path, text).what(|| format!("note whose upload {} is", self.id))?;
+            self.unsaid = None;
+        }
         Ok(())
     }
 
@@ -410,7 +422,14 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let uploads = open(root.path());
         let id = uploads.begin("a", Algorithm::Sha256).unwrap();
+        uploads.begin("c", Algorithm::Sha256).unwrap();
+        uploads.find("a", &id).unwrap().acknowledge().unwrap();
         let whole = uploads.whole("b", Algorithm::Sha256).unwrap();
+        assert_eq!(uploads.busy().unwrap(), ["a", "b", "c"].map(str::to_owned).into());
+        uploads.expire(Duration::ZERO).unwrap();
+        assert_eq!(uploads.busy().unwrap(), HashSet::from(["b".to_owned()]), "nothing came");
+        let id = uploads.begin("a", Algorithm::Sha256).unwrap();
+        uploads.find("a", &id).unwrap().acknowledge().unwrap();
         assert_eq!(uploads.busy().unwrap(), HashSet::from(["a".to_owned(), "b".to_owned()]));
         drop(whole);
         let restarted = open(root.path());
