@@ -498,10 +498,10 @@ impl Copier<'_> {
         self.sink.expect(&kept)?;
         jobs.iter().for_each(|job| self.tell(job.descriptor, LayerState::Waiting));
         let made: Mutex<HashMap<Digest, Made>> = Mutex::default();
-        let connections = Connections::new(self.options.concurrency);
+        let connections = Connections::new(self.options.concurrency, jobs.len());
         let job = |at: usize| {
             let LayerPlan { descriptor, recompress } = &jobs[at];
-            let _held = connections.take();
+            let _connection = connections.of_blob(at);
             let done = match recompress {
                 None => self.kept_blob(descriptor, &connections),
                 Some(to) => self.other_blob(descriptor, to).map(|new| {

@@ -3,6 +3,8 @@
 //! Law: what was stored before is asked first; everything that arrives is compared with what named it (reference ►
 //! index ► manifest ► config ► diff id); the image becomes visible last, in one step, when all of it is there.
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use knarr_spec::{Descriptor, DiffId, Digest, ImageConfig, Index, Manifest, Raw, Reference, media_type};
@@ -150,7 +152,8 @@ impl Fetch<'_> {
     /// All layers, several at once. The first that fails stops the others.
     fn layers(&self, descriptors: &[Descriptor], config: &ImageConfig) -> Result<Vec<LayerRecord>, Problem> {
         let diff_ids = &config.rootfs.diff_ids;
-        let connections = Connections::new(self.options.concurrency);
+        let distinct = diff_ids.iter().collect::<HashSet<_>>().len();
+        let connections = Connections::new(self.options.concurrency, distinct);
         let jobs: Vec<LayerJob<'_>> = descriptors
             .iter()
             .zip(diff_ids)
@@ -161,7 +164,12 @@ impl Fetch<'_> {
             (0..jobs.len()).filter(|at| diff_ids.iter().position(|id| *id == diff_ids[*at]) == Some(*at)).collect();
         firsts.iter().for_each(|at| jobs[*at].announce());
         let threads = self.options.concurrency;
-        let bring = || together(firsts.len(), threads, &|| self.origin.interrupt(), &|at| jobs[firsts[at]].run());
+        let bring = || {
+            together(firsts.len(), threads, &|| self.origin.interrupt(), &|at| {
+                let _connection = connections.of_blob(at);
+                jobs[firsts[at]].run()
+            })
+        };
         self.store.flush_while(bring)?;
         let record = |diff_id| {
             self.store.layer(diff_id)?.ok_or_else(|| knarr_store::Error::NoSuchLayer(DiffId::clone(diff_id)).into())

@@ -31,19 +31,30 @@ const LONELY_PART_BYTES: u64 = 32 << 20;
 /// Most parts of one blob at once. More connections to one registry are impolite and seldom faster.
 const CONNECTIONS_MAX: usize = 4;
 
-/// Connections that may be used; each layer being fetched has one, more are taken where they are idle.
+/// Idle connections. Each blob being fetched has one of its own; helpers take those that are left over, which become more
+/// when blobs are through.
 #[derive(Debug)]
-pub(crate) struct Connections(AtomicUsize);
+pub(crate) struct Connections {
+    idle: AtomicUsize,
+    total: usize,
+    blobs: usize,
+}
 
 impl Connections {
-    pub(crate) fn new(total: usize) -> Connections {
-        Connections(AtomicUsize::new(total))
+    /// Of `total` connections for `blobs` blobs.
+    pub(crate) fn new(total: usize, blobs: usize) -> Connections {
+        Connections { idle: AtomicUsize::new(total.saturating_sub(blobs)), total, blobs }
+    }
+
+    /// That of the blob number `at`, idle once it is dropped; `None` where another blob takes it over then.
+    pub(crate) fn of_blob(&self, at: usize) -> Option<Connection<'_>> {
+        (at + self.total >= self.blobs).then(|| Connection(self))
     }
 
     /// One, if there is an idle one.
     pub(crate) fn take(&self) -> Option<Connection<'_>> {
         let less = |free: usize| free.checked_sub(1);
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).ok().map(|_| Connection(self))
+        self.idle.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).ok().map(|_| Connection(self))
     }
 }
 
@@ -52,7 +63,7 @@ pub(crate) struct Connection<'c>(&'c Connections);
 
 impl Drop for Connection<'_> {
     fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::AcqRel);
+        self.0.idle.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -388,7 +399,7 @@ mod tests {
         let blob = Descriptor::new(media_type::OCI_LAYER, Digest::sha256_of(b""), bytes);
         let origin = Memory { content, broken };
         let mut taken = Vec::new();
-        let done = bring(&origin, &blob, from, &Connections::new(idle), &mut |piece| {
+        let done = bring(&origin, &blob, from, &Connections::new(idle, 0), &mut |piece| {
             taken.extend_from_slice(&piece);
             Ok(())
         });
@@ -409,7 +420,7 @@ mod tests {
         let content: Vec<u8> = (0..40_u32 << 20).map(|at| (at / 1000) as u8).collect();
         let blob = Descriptor::new(media_type::OCI_LAYER, Digest::sha256_of(b""), content.len() as u64);
         let origin = Memory { content, broken: u64::MAX };
-        let connections = Connections::new(1);
+        let connections = Connections::new(1, 0);
         let mut taken = Vec::new();
         std::thread::scope(|scope| {
             let mut whole = open(scope, &origin, &blob, 5, &connections).unwrap();
@@ -428,10 +439,15 @@ mod tests {
 
     #[test]
     fn connections_are_given_back() {
-        let connections = Connections::new(1);
+        let connections = Connections::new(1, 0);
         let held = connections.take();
         assert!(held.is_some() && connections.take().is_none());
         drop(held);
+        assert!(connections.take().is_some());
+        // Two for three blobs: the first one's goes to the third, and only then is one idle.
+        let connections = Connections::new(2, 3);
+        assert!(connections.of_blob(0).is_none() && connections.take().is_none());
+        drop(connections.of_blob(1));
         assert!(connections.take().is_some());
     }
 }
