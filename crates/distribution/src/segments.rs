@@ -4,7 +4,8 @@
 //! part 0 ▓▓▓▓▓▓▓▓▓▓▓▓▓▓ ► taken     part 1 ▓▓▓▓▓░░░ ► being taken as it comes
 //! part 2 ▓▓░░░░░░   part 3 ▓▓▓░░░░░   fetched meanwhile      part 4 … waits for room
 //! ```
-//! Who takes fetches too, what no helper has begun; alone it is a stream like any, in a few large parts.
+//! Who takes fetches too, what no helper has begun. Alone it asks for all that is left, like any stream; a helper that comes
+//! later takes over the second half of it.
 //! Law: whoever takes gets every byte once and in order, so that what is kept is whole up to its end and a killed pull goes on
 //! at that byte; what is ahead of it is bounded in memory. The whole is verified by its digest as always.
 
@@ -25,8 +26,8 @@ pub(crate) const LEFT_BYTES_MIN: u64 = 16 << 20;
 /// Bytes of one part among several: small enough that four in memory do not matter, large enough that a round trip does not.
 const PART_BYTES: u64 = 4 << 20;
 
-/// Bytes of one part while only one is fetched: a request costs the server something, and others may soon have time to help.
-const LONELY_PART_BYTES: u64 = 32 << 20;
+/// What must be left to a lonely reader for somebody to help with half of it.
+const HALVED_BYTES_MIN: u64 = 4 * PART_BYTES;
 
 /// Most parts of one blob at once. More connections to one registry are impolite and seldom faster.
 const CONNECTIONS_MAX: usize = 4;
@@ -106,8 +107,8 @@ struct Parted<'s, 'e> {
     parts: Arc<Parts<'s>>,
     /// The part that is being taken.
     part: u64,
-    /// It, and where it ends, where the reader fetches it itself: nobody helped in time.
-    own: Option<(Box<dyn Stream + 's>, u64)>,
+    /// It, where the reader fetches it itself: nobody helped in time.
+    own: Option<Box<dyn Stream + 's>>,
     /// What came of it, where a helper fetches it.
     pieces: VecDeque<Bytes>,
     /// Where the next byte is.
@@ -130,6 +131,8 @@ struct State {
     next_byte: u64,
     /// Part that is being taken.
     taking: u64,
+    /// Where it ends, while the reader fetches it itself.
+    own_end: Option<u64>,
     arrived: BTreeMap<u64, Part>,
     helpers: usize,
     /// The first part that cannot be had, and why. Those before it still come.
@@ -168,7 +171,8 @@ impl Stream for Parted<'_, '_> {
                 // Whoever sends all to everybody is asked once more, for all.
                 self.parts.end();
                 let whole = self.parts.origin.open(self.parts.blob, self.taken)?;
-                self.own = Some((whole, self.parts.blob.size));
+                self.own = Some(whole);
+                self.parts.lock().own_end = Some(self.parts.blob.size);
                 self.next()
             }
             other => other,
@@ -182,22 +186,23 @@ impl Parted<'_, '_> {
             if let Some(piece) = self.pieces.pop_front() {
                 return Ok(Some(self.given(piece)));
             }
-            if let Some((own, end)) = &mut self.own {
-                match own.chunk()? {
-                    Some(piece) => {
-                        self.call_for_help();
-                        return Ok(Some(self.given(piece)));
-                    }
-                    None if self.taken != *end => return Err(self.parts.cut_off(self.taken)),
-                    None => (self.own, self.part) = (None, self.part + 1),
+            if let Some(own) = &mut self.own {
+                let Some(mut piece) = own.chunk()? else { return Err(self.parts.cut_off(self.taken)) };
+                let (ours, ends) = self.parts.ours(self.taken, piece.len());
+                piece.truncate(ours);
+                if ends {
+                    (self.own, self.part) = (None, self.part + 1);
                 }
+                let piece = self.given(piece);
+                self.call_for_help();
+                return Ok(Some(piece));
             }
             if self.taken == self.parts.blob.size {
                 return Ok(None);
             }
             self.call_for_help();
             match self.parts.next_of(self.part)? {
-                Next::Fetch(claim) => self.own = Some((self.parts.open(&claim)?, claim.end)),
+                Next::Fetch(claim) => self.own = Some(self.parts.open(&claim)?),
                 Next::Take(pieces) => self.pieces = pieces,
                 Next::Through => self.part += 1,
             }
@@ -211,9 +216,9 @@ impl Parted<'_, '_> {
 
     /// Where connections are idle, they fetch what comes next.
     fn call_for_help(&self) {
-        while self.parts.lacks_help() {
+        while self.parts.lacks_help(self.taken) {
             let Some(connection) = self.parts.connections.take() else { return };
-            self.parts.lock().helpers += 1;
+            self.parts.make_room(self.taken);
             let parts = Arc::clone(&self.parts);
             self.scope.spawn(move || {
                 let _held = connection;
@@ -244,10 +249,33 @@ impl<'p> Parts<'p> {
         self.changed.notify_all();
     }
 
-    fn lacks_help(&self) -> bool {
+    fn lacks_help(&self, taken: u64) -> bool {
         let state = self.lock();
-        let work = !state.over && state.failed.is_none() && state.next_byte < self.blob.size;
-        work && state.helpers + 1 < CONNECTIONS_MAX
+        let left = state.own_end.unwrap_or(taken).saturating_sub(taken);
+        let work = state.next_byte < self.blob.size || left >= HALVED_BYTES_MIN;
+        work && !state.over && state.failed.is_none() && state.helpers + 1 < CONNECTIONS_MAX
+    }
+
+    /// For one more helper: where nothing is left to claim, half of what the reader was to fetch.
+    fn make_room(&self, taken: u64) {
+        let mut state = self.lock();
+        state.helpers += 1;
+        if let Some(end) = state.own_end.filter(|end| *end == self.blob.size && state.next_byte == self.blob.size) {
+            let half = taken + (end - taken) / 2;
+            (state.own_end, state.next_byte) = (Some(half), half);
+        }
+    }
+
+    /// How much of `bytes` more bytes after `taken` is the reader's own, and whether its part ends with them: a helper may
+    /// have taken over what follows.
+    fn ours(&self, taken: u64, bytes: usize) -> (usize, bool) {
+        let mut state = self.lock();
+        let left = state.own_end.unwrap_or(self.blob.size).saturating_sub(taken);
+        let ends = left <= bytes as u64;
+        if ends {
+            state.own_end = None;
+        }
+        (bytes.min(usize::try_from(left).unwrap_or(usize::MAX)), ends)
     }
 
     fn open(&self, claim: &Claim) -> Result<Box<dyn Stream + 'p>, Problem> {
@@ -261,6 +289,10 @@ impl<'p> Parts<'p> {
             let fetched = self.fetch(&claim);
             let mut state = self.lock();
             match fetched {
+                // The reader goes on to the end as it began.
+                Err(Problem::NoRanges { .. }) if state.own_end.is_some() && state.arrived.is_empty() => {
+                    (state.own_end, state.over) = (Some(self.blob.size), true);
+                }
                 Ok(()) => state.arrived.entry(claim.part).or_default().complete = true,
                 Err(problem) => match &state.failed {
                     Some((earlier, _)) if *earlier < claim.part => {}
@@ -314,14 +346,14 @@ impl<'p> Parts<'p> {
     /// What the reader does at `part`.
     fn next_of(&self, part: u64) -> Result<Next, Problem> {
         let mut state = self.lock();
-        state.taking = part;
+        (state.taking, state.own_end) = (part, None);
         self.changed.notify_all();
         loop {
             if state.next == part {
-                // Half of the rest at most, so that there is something to help with.
-                let lonely = ((self.blob.size - state.next_byte) / 2).clamp(PART_BYTES, LONELY_PART_BYTES);
-                let bytes = if state.helpers > 0 { PART_BYTES } else { lonely };
-                return Ok(Next::Fetch(state.claim(bytes, self.blob.size)));
+                let bytes = if state.helpers > 0 { PART_BYTES } else { self.blob.size };
+                let claim = state.claim(bytes, self.blob.size);
+                state.own_end = Some(claim.end);
+                return Ok(Next::Fetch(claim));
             }
             let arrived = state.arrived.entry(part).or_default();
             if !arrived.pieces.is_empty() {
@@ -343,7 +375,7 @@ impl<'p> Parts<'p> {
 impl State {
     fn claim(&mut self, bytes: u64, size: u64) -> Claim {
         let (part, start) = (self.next, self.next_byte);
-        (self.next, self.next_byte) = (part + 1, (start + bytes).min(size));
+        (self.next, self.next_byte) = (part + 1, start.saturating_add(bytes).min(size));
         Claim { part, start, end: self.next_byte }
     }
 }
@@ -430,6 +462,28 @@ mod tests {
             open(scope, &origin, &blob, 0, &connections).unwrap().chunk().unwrap();
         });
         assert!(taken == origin.content[5..]);
+    }
+
+    #[test]
+    fn a_helper_that_comes_later_takes_over_half_of_what_is_left() {
+        let content: Vec<u8> = (0..40_u32 << 20).map(|at| (at / 1000) as u8).collect();
+        let blob = Descriptor::new(media_type::OCI_LAYER, Digest::sha256_of(b""), content.len() as u64);
+        let origin = Memory { content, broken: u64::MAX };
+        // Both connections are others' at first.
+        let connections = Connections::new(2, 2);
+        let mut taken = Vec::new();
+        std::thread::scope(|scope| {
+            let mut whole = open(scope, &origin, &blob, 0, &connections).unwrap();
+            while let Some(piece) = whole.chunk().unwrap() {
+                taken.extend_from_slice(&piece);
+                if (1_000_000..1_100_000).contains(&taken.len()) {
+                    drop(connections.of_blob(1));
+                }
+            }
+        });
+        assert!(taken == origin.content);
+        let given_back = connections.take();
+        assert!(given_back.is_some() && connections.take().is_none());
     }
 
     #[test]
