@@ -31,8 +31,8 @@ const PLAIN: [&str; 3] = ["login", "logout", "manifest-digest"];
 
 /// skopeo's commands that are not here, and why not.
 const ABSENT: [(&str, &str); 4] = [
-    ("standalone-sign", "OpenPGP signatures are not supported"),
-    ("standalone-verify", "OpenPGP signatures are not supported"),
+    ("standalone-sign", "OpenPGP signatures are checked here, by policies, and made elsewhere"),
+    ("standalone-verify", "OpenPGP signatures are checked here by policies"),
     ("generate-sigstore-key", "signatures are checked here and made elsewhere"),
     ("layers", "use copy with dir:"),
 ];

@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::Problem;
@@ -55,11 +56,11 @@ impl Certificates {
             .with_safe_default_protocol_versions()
             .expect("ring offers TLS 1.2 and 1.3");
         let builder = if verify {
+            let own = files.authorities.iter().map(|path| certificates(path)).collect::<Result<Vec<_>, _>>()?.concat();
             let roots = Arc::new(self.roots(&files.authorities)?);
-            match WebPkiServerVerifier::builder_with_provider(roots, provider).build() {
-                Ok(verifier) => builder.with_webpki_verifier(verifier),
-                Err(_) => return Err(Problem::NoTrustRoots),
-            }
+            let usual = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+            let usual = usual.map_err(|_| Problem::NoTrustRoots)?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Verified { usual, own }))
         } else {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
         };
@@ -140,6 +141,62 @@ fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     roots
+}
+
+/// As everybody, and the very certificates that are configured for the host: `openssl req -x509` makes one that is an
+/// authority and a server's in one, which the usual verification takes for the former alone. Go believes it too.
+#[derive(Debug)]
+struct Verified {
+    usual: Arc<WebPkiServerVerifier>,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Verified {
+    fn verify_server_cert(
+        &self,
+        server: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.usual.verify_server_cert(server, chain, name, ocsp, now) {
+            // Found after its validity was: what is left to compare is the name.
+            Err(error) if is_authority(&error) && self.own.iter().any(|own| own == server) => {
+                verify_server_name(&ParsedCertificate::try_from(server)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
+}
+
+/// Whether the only complaint is that an authority's certificate is a server's; rustls has no variant for that.
+fn is_authority(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(rustls::CertificateError::Other(cause)) = error else { return false };
+    cause.0.to_string() == "CaUsedAsEndEntity"
 }
 
 /// `--tls-verify=false`: encrypts, but believes anybody.

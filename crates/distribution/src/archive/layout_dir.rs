@@ -38,9 +38,16 @@ impl LayoutDir {
 
     /// A layout, made where there is none; in a directory that holds anything else it is refused.
     pub fn make(dir: &Path) -> Result<LayoutDir, Error> {
-        LayoutDir::make_in(dir).map_err(|problem| said(dir, problem))
+        let make = || {
+            let made = LayoutDir::make_in(dir)?;
+            let blobs = dir.join("blobs/sha256");
+            fs::create_dir_all(&blobs).map_err(|source| Problem::File { path: blobs, source })?;
+            Ok(made)
+        };
+        make().map_err(|problem| said(dir, problem))
     }
 
+    /// The same without room for blobs, which may be kept elsewhere.
     pub(super) fn make_in(dir: &Path) -> Result<LayoutDir, Problem> {
         let file = dir.join("oci-layout");
         match fs::read(&file) {
@@ -49,7 +56,7 @@ impl LayoutDir {
                 return Err(Problem::Archive(ArchiveProblem::NotOurs(dir.to_owned())));
             }
             Err(_) => {
-                let blobs = dir.join("blobs/sha256");
+                let blobs = dir.join("blobs");
                 fs::create_dir_all(&blobs).map_err(|source| Problem::File { path: blobs, source })?;
                 write_file(&file, LAYOUT_FILE.as_bytes())?;
             }

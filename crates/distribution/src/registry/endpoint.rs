@@ -407,6 +407,10 @@ fn rate_limit(answer: &Answer<'_>) -> Option<(u64, u64)> {
 }
 
 fn reason(status: StatusCode) -> String {
+    if status == StatusCode::UNAUTHORIZED {
+        // What registries say in a body, which the answer to HEAD has not.
+        return "authentication required".to_owned();
+    }
     status.canonical_reason().unwrap_or("unknown status").to_ascii_lowercase()
 }
 

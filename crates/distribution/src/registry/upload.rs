@@ -104,7 +104,12 @@ impl<'u, 'o, 'a> Upload<'u, 'o, 'a> {
                 continue;
             }
             attempts = if self.catch_up() > before { 1 } else { attempts + 1 };
-            match verdict(&problem, true) {
+            let verdict = match problem {
+                // The registry was not through with what it had of an earlier request: now we know how much that is.
+                Problem::Status { code: 416, .. } => Verdict::Again(None),
+                _ => verdict(&problem, true),
+            };
+            match verdict {
                 Verdict::Again(asked) if attempts < retry.attempts => {
                     self.endpoint.progress().layer(&self.blob.digest, LayerState::Retrying { attempt: attempts });
                     http.sleep(delay(retry, attempts, asked))?;

@@ -170,6 +170,34 @@ fn a_later_push_goes_on_where_an_earlier_one_ended_and_begins_anew_where_nobody_
 }
 
 #[test]
+fn a_registry_that_has_more_than_it_said_is_asked_again() {
+    let layer = Layer::big();
+    let told_too_little = AtomicBool::new(false);
+    let (server, dock) = dock(move |request, dock| {
+        let id = request.path.rsplit('/').next().unwrap().to_owned();
+        match (request.method.as_str(), request.header("content-range")) {
+            ("PATCH", Some(range)) if range.starts_with("0-") && request.bytes.len() > 1 << 20 => {
+                dock.uploads.get_mut(&id).unwrap().extend(&request.bytes[..2 << 20]);
+                Some(Reply::new(503, ""))
+            }
+            ("GET", _) if request.path.contains("/uploads/") && !told_too_little.swap(true, Ordering::Relaxed) => {
+                Some(Reply::new(204, "").with("Location", &request.path).with("Range", format!("0-{}", (1 << 20) - 1)))
+            }
+            ("PATCH", Some(range)) if !range.starts_with(&format!("{}-", dock.uploads[&id].len())) => {
+                Some(Reply::new(416, ""))
+            }
+            _ => None,
+        }
+    });
+    copied(std::slice::from_ref(&layer), &server).unwrap();
+    assert_eq!(dock.lock().unwrap().blobs[layer.digest().as_str()], layer.blob);
+    let requests = server.requests();
+    let ranges: Vec<_> = requests.iter().filter_map(|request| request.header("content-range")).collect();
+    let first = |range: &str| range.split('-').next().unwrap().parse::<usize>().unwrap();
+    assert_eq!(ranges.iter().map(|range| first(range)).collect::<Vec<_>>(), [0, 1 << 20, 2 << 20]);
+}
+
+#[test]
 fn who_refuses_big_requests_gets_pieces() {
     let layer = Layer::plain(&[("noise", &noise(18 << 20, 5))]);
     let layer = Layer { media_type: knarr_spec::media_type::OCI_LAYER_GZIP, ..layer };

@@ -165,3 +165,26 @@ fn a_file_that_is_no_certificate_is_named() {
     let certs = authority.certs_d("127.0.0.1:1", &[("ca.crt", "server.ext")]);
     fails(Place::new().pull_with("127.0.0.1:1/app:v1", &with_certificates(&certs)), "ca.crt: no certificate in it");
 }
+
+#[test]
+fn a_certificate_that_is_its_own_authority_is_believed_where_it_is_configured_for_the_host_and_has_its_name() {
+    let Some(authority) = Authority::new() else { return };
+    for (name, expect) in [("IP:127.0.0.1", None), ("IP:127.0.0.9", Some("certificate"))] {
+        let made = authority.openssl(&format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=own \
+             -addext subjectAltName={name} -keyout server.key -out server.crt"
+        ));
+        assert!(made, "openssl");
+        let server = Server::start_tls(authority.server_config(false), Shelf::of(&[Layer::big()]).into_handler());
+        let certificates = tempfile::tempdir().unwrap();
+        std::fs::copy(authority.path("server.crt"), certificates.path().join("server.crt")).unwrap();
+        let mut options = options();
+        options.network.certificate_dir = Some(certificates.path().to_owned());
+        let pulled = Place::new().pull_with(&format!("{}/app:v1", server.host()), &options);
+        match expect {
+            None => drop(pulled.unwrap()),
+            Some(expect) => drop(fails(pulled, expect)),
+        }
+        fails(Place::new().pull(&format!("{}/app:v1", server.host())), "");
+    }
+}
