@@ -143,18 +143,27 @@ impl Failure {
 /// Disk and database faults: the client learns that it was not its fault.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    #[error("registry storage: {what}: {source}")]
+    #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
-    #[error("registry database: {0}")]
+    #[error("database: {0}")]
     Database(#[from] rusqlite::Error),
     #[cfg(feature = "postgres")]
-    #[error("registry database: {0}")]
+    #[error("database: {0}")]
     Postgres(#[from] sqlx::Error),
     #[cfg(feature = "objects")]
-    #[error("registry storage: {what}: {source}")]
+    #[error("object store: {what}: {source}{}", cause(source))]
     Objects { what: String, source: object_store::Error },
-    #[error("registry storage: a worker ended early")]
+    #[error("a worker of the storage ended early")]
     Worker,
+}
+
+/// What is at the bottom of an error whose own words end above it, as `: WHY`.
+#[cfg(feature = "objects")]
+fn cause(error: &object_store::Error) -> String {
+    let first = std::error::Error::source(error);
+    let last = std::iter::successors(first, |error| error.source()).last().map(ToString::to_string);
+    let said = error.to_string();
+    last.filter(|why| !said.contains(why)).map(|why| format!(": {why}")).unwrap_or_default()
 }
 
 impl From<StorageError> for Failure {

@@ -21,14 +21,22 @@ impl Registry {
         let bytes_max = self.settings().quota_of(repository);
         for _ in 0..TRIES_MAX {
             from.store(digest)?;
-            self.meta()
-                .add_blob(repository, digest, from.offset(), bytes_max)?
-                .map_err(|refusal| refusal.explained(repository))?;
+            if let Err(refusal) = self.meta().add_blob(repository, digest, from.offset(), bytes_max)? {
+                self.remove_unknown(digest)?;
+                return Err(refusal.explained(repository));
+            }
             if self.blobs().contains(digest)? {
                 return Ok(());
             }
         }
         Err(Failure::new(Code::Unknown, format!("blob {digest} was taken away {TRIES_MAX} times while it was stored")))
+    }
+
+    /// Removes the bytes of a blob unless somebody knows it: without a row, garbage collection would never come to them.
+    pub(crate) fn remove_unknown(&self, digest: &Digest) -> Result<(), StorageError> {
+        let mut removed = Ok(());
+        self.meta().while_unknown(digest, &mut || removed = self.blobs().remove(digest))?;
+        removed
     }
 
     /// Keeps a manifest.

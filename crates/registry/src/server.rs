@@ -1,5 +1,6 @@
 //! The server: one registry shared by all requests, and the clean-up that runs beside them.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,6 +15,7 @@ use crate::blobs::Blobs;
 use crate::cache::{Cache, Entry};
 use crate::config::{ConfigError, Settings};
 use crate::connection;
+use crate::error::StorageError;
 use crate::front::Doors;
 use crate::limits::CACHE_BYTES_MAX;
 use crate::live::{Live, LiveError};
@@ -36,7 +38,7 @@ const SETTLE_LOOKS_MAX: usize = 100;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The root could not be opened.
-    #[error("registry: open {}: {source}", root.display())]
+    #[error("{}: {source}{}", root.display(), elsewhere(source.as_ref()))]
     Root {
         /// The directory named.
         root: PathBuf,
@@ -44,7 +46,7 @@ pub enum ServeError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The object store could not be used.
-    #[error("registry: storage.blobs: {url}: {source}")]
+    #[error("storage.blobs: {url}: {source}")]
     Blobs {
         /// Its address.
         url: String,
@@ -52,22 +54,22 @@ pub enum ServeError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The database server could not be used.
-    #[error("registry: storage.metadata: {source}")]
+    #[error("storage.metadata: {source}")]
     Database {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Another process uses what must be ours alone.
-    #[error("registry: {what} is in use by another process")]
+    #[error("{what} is in use by another process\nhint: end that process, or use another one")]
     InUse {
         /// The root, or the database.
         what: String,
     },
     /// A mirror cannot be set up.
-    #[error("registry: {0}")]
+    #[error("{0}")]
     Mirror(#[from] MirrorError),
     /// The address could not be listened on.
-    #[error("registry: listen on {address}: {source}")]
+    #[error("listen on {address}: {source}{}", another_address(source))]
     Listen {
         /// The address named.
         address: SocketAddr,
@@ -75,11 +77,39 @@ pub enum ServeError {
         source: std::io::Error,
     },
     /// What the settings name could not be read or opened.
-    #[error("registry: {0}")]
+    #[error("{0}")]
     Settings(#[from] LiveError),
     /// The server ended with an error.
-    #[error("registry: {0}")]
+    #[error("{0}")]
     Serve(std::io::Error),
+}
+
+/// What helps who may not use the directory.
+fn elsewhere(why: &(dyn std::error::Error + Send + Sync + 'static)) -> &'static str {
+    let why = match why.downcast_ref::<StorageError>() {
+        Some(StorageError::Io { source, .. }) => Some(source),
+        _ => why.downcast_ref::<std::io::Error>(),
+    };
+    match why.map(std::io::Error::kind) {
+        Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+            "\nhint: --root DIR (storage.root) keeps everything in another directory"
+        }
+        _ => "",
+    }
+}
+
+/// What helps who cannot listen.
+fn another_address(why: &std::io::Error) -> &'static str {
+    match why.kind() {
+        ErrorKind::AddrInUse => {
+            "\nhint: another process listens there; --listen :PORT (http.listen) names another port"
+        }
+        ErrorKind::AddrNotAvailable => "\nhint: this machine has no such address; --listen (http.listen) names another",
+        ErrorKind::PermissionDenied => {
+            "\nhint: ports below 1024 are for root or CAP_NET_BIND_SERVICE; --listen :PORT (http.listen) names another"
+        }
+        _ => "",
+    }
 }
 
 /// A registry; clones share everything.

@@ -60,9 +60,7 @@ impl Registry {
                 return Ok(removed);
             }
             for digest in &leaving {
-                let mut outcome = Ok(());
-                self.meta().while_unknown(digest, &mut || outcome = self.blobs().remove(digest))?;
-                outcome?;
+                self.remove_unknown(digest)?;
             }
             self.meta().left(&leaving)?;
             removed += leaving.len();

@@ -11,6 +11,7 @@ mod dns;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -103,9 +104,35 @@ impl Request<'_> {
     }
 }
 
+/// A runtime whose end nobody waits for: the last to hold it may be a task of another one, which must not wait.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn new() -> std::io::Result<Threads> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Threads(Some(runtime)))
+    }
+}
+
+impl Deref for Threads {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        self.0.as_ref().expect("only its end takes it")
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// The client of one operation, with its runtime and connections.
 pub(crate) struct Http {
-    runtime: Runtime,
+    runtime: Threads,
     network: Network,
     certificates: Certificates,
     dns: dns::Dns,
@@ -116,9 +143,8 @@ pub(crate) struct Http {
 
 impl Http {
     pub(crate) fn new(network: &Network) -> Result<Http, Problem> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         Ok(Http {
-            runtime: runtime.map_err(Problem::Thread)?,
+            runtime: Threads::new().map_err(Problem::Thread)?,
             network: network.clone(),
             certificates: Certificates::new(&network.certificate_dirs, network.certificate_dir.as_deref()),
             dns: dns::Dns::default(),
@@ -463,6 +489,13 @@ fn no_tls() -> rustls::ClientConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_may_end_in_a_task_of_somebody_elses_runtime() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let http = Http::new(&Network::default()).unwrap();
+        runtime.block_on(async move { drop(http) });
+    }
 
     fn loopback(url: &str, expect: bool) {
         assert_eq!(is_loopback(&Url::parse(url).unwrap()), expect, "{url}");

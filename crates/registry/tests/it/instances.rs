@@ -336,14 +336,14 @@ fn what_is_wrong_with_a_store_is_said_at_the_start() {
     };
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").to_string();
     let error = open(store.cloud.address(), &nowhere);
-    assert!(
-        error.starts_with("registry: storage.blobs: s3://images/here: registry storage: look into the bucket"),
-        "{error}"
-    );
+    assert!(error.starts_with("storage.blobs: s3://images/here: object store: look into images: "), "{error}");
+    assert!(error.contains("Connection refused"), "{error}");
+    let error = open("s3://images/here", "s3://nowhere/here");
+    assert!(error.contains("look into nowhere") && error.contains("NoSuchBucket"), "{error}");
     let error = open(store.scratch.path().to_str().expect("UTF-8"), "/nowhere");
     assert!(error.contains("/nowhere/credentials: No such file"), "{error}");
     let error = open("/test0", "/test9");
-    assert!(error.starts_with("registry: storage.metadata: registry database: ") && error.contains("test9"), "{error}");
+    assert!(error.starts_with("storage.metadata: database: ") && error.contains("test9"), "{error}");
     // A database whose blobs are in a directory has one registry.
     let alone = |settings: &mut Settings| settings.storage.blobs = None;
     let server = store.server(alone);
@@ -352,6 +352,6 @@ fn what_is_wrong_with_a_store_is_said_at_the_start() {
     second.storage.root = root.path().to_owned();
     alone(&mut second);
     let error = Registry::open(second).err().expect("refused").to_string();
-    assert_eq!(error, "registry: the database is in use by another process");
+    assert_eq!(error, "the database is in use by another process\nhint: end that process, or use another one");
     drop(server);
 }

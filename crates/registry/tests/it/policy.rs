@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use knarr_registry::config::Settings;
+use knarr_spec::Digest;
 use serde_json::json;
 
 use crate::harness::{OCI_MANIFEST, Server, manifest, refused};
@@ -50,6 +51,16 @@ fn a_repository_holds_no_more_than_its_quota() {
     refused(&mounted, 403, "DENIED");
     assert_eq!(server.get(&format!("/v2/small/app/blobs/{digest}")).status, 404);
     server.push_blob("small/other", &[3; 900]);
+    // What nobody else has is not kept in secret.
+    let bytes_of = |digest: &Digest| {
+        let encoded = digest.encoded();
+        server.root().join(format!("blobs/sha256/{}/{encoded}", &encoded[..2]))
+    };
+    let unwanted = Digest::sha256_of(&[4; 600]);
+    let pushed = server.send("POST", &format!("/v2/small/app/blobs/uploads/?digest={unwanted}"), &[], &[4; 600]);
+    refused(&pushed, 403, "DENIED");
+    assert!(!bytes_of(&unwanted).exists());
+    assert!(bytes_of(&digest).exists(), "the other repository's");
 }
 
 #[test]
