@@ -70,7 +70,7 @@ pub(crate) struct HistoryFlags {
     #[arg(long = "history.created_by", value_name = "TEXT")]
     step_created_by: Option<String>,
     /// Note nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["step_author", "step_comment", "step_created", "step_created_by"])]
     no_history: bool,
 }
 

@@ -299,6 +299,8 @@ fn tags_that_are_no_names_are_refused(lab: &Lab) {
     config("").fails().says("invalid --tag: tag is empty");
     config("dash-").fails().says("invalid --tag: tag contains invalid characters: \"dash-\"");
     config("team/app:v1").ok();
+    let words = ["image", "config", "--image", "lay:v1", "--no-history", "--history.author", "me"];
+    lab.knarr(words).fails().says("--no-history");
     unpack(lab, "team/app:v1", "bundle");
 }
 
