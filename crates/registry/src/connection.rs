@@ -83,8 +83,13 @@ async fn welcome(stream: TcpStream, mut peer: Peer, registry: Registry, watcher:
             drop(live);
             converse(Stream::Tls(Box::new(stream)), peer, registry, watcher).await;
         }
-        _ => {
+        failed => {
             registry.metrics().handshakes_failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let why = match failed {
+                Ok(Err(error)) => error.to_string(),
+                _ => format!("nothing was agreed on within {} s", HANDSHAKE_MAX.as_secs()),
+            };
+            registry.log().debug("no TLS with somebody", &[("address", &peer.address), ("error", &why)]);
         }
     }
 }

@@ -37,6 +37,10 @@ impl Log {
         settings.requests && settings.level <= LogLevel::Info
     }
 
+    pub fn debug(&self, message: &str, fields: &[Field<'_>]) {
+        self.line(LogLevel::Debug, message, fields);
+    }
+
     pub fn info(&self, message: &str, fields: &[Field<'_>]) {
         self.line(LogLevel::Info, message, fields);
     }
