@@ -929,3 +929,18 @@ fn a_directory_that_is_ours_below_one_that_is_not_is_no_control_group() {
     assert_eq!((stdout.as_ref(), output.status.code()), ("ran\n", Some(0)), "{stderr}");
     assert!(stderr.contains("note: the container has no control group of its own"), "{stderr}");
 }
+
+/// Whoever ran it removes the root directory next: with mounts left in it, that would be files of the kernel's.
+#[test]
+fn what_is_mounted_without_a_mount_namespace_goes_with_one_unmount_of_the_root() {
+    let Some(mut bundle) = sh("true") else { return };
+    bundle.drop_namespace("mount");
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    bundle.config["linux"]["readonlyPaths"] = json!([]);
+    let rootfs = bundle.rootfs();
+    let then = format!("\"$@\" && umount --recursive --lazy {0} && ! grep {0} /proc/mounts", rootfs.display());
+    let by = ["unshare", "--mount", "--propagation=private", "sh", "-c", &then, "sh"];
+    let by = if is_root() { by.to_vec() } else { [&["unshare", "-Urm"], &by[..]].concat() };
+    let outcome = bundle.run_by(&by);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""), "{}", outcome.stderr);
+}

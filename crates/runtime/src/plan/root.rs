@@ -18,7 +18,7 @@ use crate::{OverlayRoot, Problem, RootSource};
 pub(super) fn mounts(build: &mut Build<'_>, spec: &Spec, linux: &Linux, process: &Process) {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     if !build.own(Namespace::Mount) {
-        without_mount_namespace(build, linux);
+        without_mount_namespace(build, linux, !mounts.is_empty());
     } else {
         if build.joins(Namespace::Mount) {
             build.child.push(Step::JoinNamespace(Namespace::Mount));
@@ -59,8 +59,9 @@ fn is_bound_dev(entry: &Mount) -> bool {
     binds && matches!(entry.destination().to_str().map(|d| d.trim_matches('/')), Some("dev"))
 }
 
-/// What is mounted is mounted in the caller's own namespace, and stays when the container is gone, as with runc.
-fn without_mount_namespace(build: &mut Build<'_>, linux: &Linux) {
+/// What is mounted is mounted in the caller's own namespace, and stays when the container is gone, as with runc. All of it is
+/// below a mount of the root directory on itself: whoever unmounts that is rid of the rest, and removes no file of the kernel's.
+fn without_mount_namespace(build: &mut Build<'_>, linux: &Linux, anything_mounted: bool) {
     if let Some(value) = linux.masked_paths().iter().chain(linux.readonly_paths()).flatten().next().cloned() {
         let at = "linux.maskedPaths, readonlyPaths".into();
         build.problems.push(Problem::Needs { at, value, needs: "a mount namespace" });
@@ -69,7 +70,7 @@ fn without_mount_namespace(build: &mut Build<'_>, linux: &Linux) {
         RootSource::Directory(path) => {
             let path = build.options.bundle.join(path);
             if let Some(path) = build.c_string("root.path", path.as_os_str()) {
-                build.child.push(Step::PlainRoot(path));
+                build.child.push(if anything_mounted { Step::DirectoryRoot(path) } else { Step::PlainRoot(path) });
             }
         }
         RootSource::Overlay(overlay) => {

@@ -487,7 +487,7 @@ pub enum Step {
     DirectoryRoot(CString),
     /// Attach the root directory the parent opened.
     OpenedRoot(CString),
-    /// Use the root directory as it is (no mount namespace of our own).
+    /// Use the root directory as it is (no mount namespace of our own, and no mounts).
     PlainRoot(CString),
     /// A mount.
     Mount(Box<MountStep>),
