@@ -60,7 +60,8 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 /// Waits for everything to go by itself; answers with what did not.
 pub fn after_grace(directory: &Path) -> Vec<String> {
     let gone = || mounts(directory).is_empty() && processes(directory).is_empty();
-    let end = std::time::Instant::now() + wait::patience() / 10;
+    // The first command of a machine that just booted may take seconds to end where another machine works beside it.
+    let end = std::time::Instant::now() + wait::patience() / 4;
     while !gone() && std::time::Instant::now() < end {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
