@@ -199,7 +199,7 @@ impl Blobs for Files {
 }
 
 /// Whether syncing a file brings the names it was given before to the disk: XFS and ext4 with a journal write that in order, and
-/// a file's new name and the change of its own count of names are one entry of it.
+/// a file's new name and the change of its own count of names are one entry of it. Read in their sources; no power was cut to see it.
 fn names_follow(directory: &Path) -> bool {
     const EXT4: u64 = 0xef53;
     const XFS: u64 = 0x5846_5342;
