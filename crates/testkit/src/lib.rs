@@ -8,6 +8,7 @@
 pub mod archive;
 pub mod azure;
 pub mod blob;
+pub mod certificate;
 pub mod gcs;
 pub mod hostile;
 pub mod http;

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
+use crate::certificate;
 use crate::process::{Guarded, bound, signal};
 use crate::wait;
 
@@ -44,16 +45,12 @@ fn ordinary_user() -> (u32, u32) {
     ids.unwrap_or((65_534, 65_534))
 }
 
-/// Makes the server's certificate and its key; whether openssl is there to do it.
+/// Makes the server's certificate and its key, which is its user's alone; whether openssl is there to do it.
 fn make_certificate(directory: &Path, user: Option<(u32, u32)>) -> Result<bool> {
-    let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
-    openssl.args(["-subj", "/CN=postgres", "-addext", "subjectAltName=IP:127.0.0.1"]);
-    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", KEY, "-out", CERTIFICATE]);
-    if !openssl.current_dir(directory).output().is_ok_and(|output| output.status.success()) {
+    let key = directory.join(KEY);
+    if !certificate::for_loopback(&directory.join(CERTIFICATE), &key)? {
         return Ok(false);
     }
-    let key = directory.join(KEY);
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
     if let Some((uid, gid)) = user {
         chown(&key, Some(uid), Some(gid))?;
@@ -110,7 +107,6 @@ impl Postgres {
         let port = match tls {
             true => {
                 if !make_certificate(directory.path(), user)? {
-                    eprintln!("skipped: openssl is not installed (cargo xtask setup)");
                     return Ok(None);
                 }
                 let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

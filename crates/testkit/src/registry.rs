@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::certificate;
 use crate::http::{self, Request, Response};
 use crate::process::Guarded;
 use crate::{Blob, Image, wait};
@@ -64,7 +65,10 @@ impl Registry {
     fn start_in(directory: TempDir, access: Access) -> io::Result<Registry> {
         let address = free_address()?;
         if access == Access::Tls {
-            make_certificate(directory.path())?;
+            let [certificate, key] = ["registry.crt", "registry.key"].map(|name| directory.path().join(name));
+            if !certificate::for_loopback(&certificate, &key)? {
+                return Err(io::ErrorKind::NotFound.into());
+            }
         }
         fs::write(directory.path().join("htpasswd"), HTPASSWD)?;
         let config = directory.path().join("config.yml");
@@ -150,16 +154,6 @@ fn configuration(directory: &Path, address: &str, access: Access) -> String {
         "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {directory}/data}}}}\n\
          http:\n  addr: {address}\n{manners}"
     )
-}
-
-fn make_certificate(directory: &Path) -> io::Result<()> {
-    let mut command = Command::new("openssl");
-    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
-    command.args(["-subj", "/CN=knarr test", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]);
-    command.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "registry.key", "-out", "registry.crt"]);
-    let output = command.current_dir(directory).output()?;
-    let why = || io::Error::other(format!("openssl: {}", String::from_utf8_lossy(&output.stderr)));
-    if output.status.success() { Ok(()) } else { Err(why()) }
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use std::io::{BufRead, BufReader, Error, Result};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use crate::certificate;
 use crate::http::{self, Request};
 use crate::process::{Guarded, bound};
 
@@ -46,13 +47,7 @@ impl S3 {
     /// # Errors
     /// Where it does not start.
     pub fn start_tls(certificate: &Path, key: &Path) -> Result<Option<S3>> {
-        let mut openssl = Command::new("openssl");
-        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
-        openssl.args(["-days", "2", "-subj", "/CN=s3", "-addext", "subjectAltName=IP:127.0.0.1"]);
-        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-        openssl.arg("-keyout").arg(key).arg("-out").arg(certificate);
-        if !openssl.output().is_ok_and(|output| output.status.success()) {
-            eprintln!("skipped: openssl is not installed (cargo xtask setup)");
+        if !certificate::for_loopback(certificate, key)? {
             return Ok(None);
         }
         S3::listening(Some((certificate, key)))
