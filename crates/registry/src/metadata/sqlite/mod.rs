@@ -3,7 +3,9 @@
 //! Law: a blob file is in place and synced before its row is written, and a row is gone before its file is removed; so the
 //! database never promises what the disk lacks. One connection writes, others read beside it (WAL).
 
-use std::collections::BTreeMap;
+mod manifests;
+mod schema;
+
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard};
@@ -20,45 +22,9 @@ use crate::clock::now;
 use crate::error::StorageError;
 use crate::manifest::Parsed;
 use crate::route::ManifestReference;
-
-/// Each entry brings a database from the version of its index to the next.
-const MIGRATIONS: &[&str] = &["
-    CREATE TABLE repositories(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-    CREATE TABLE blobs(id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, stored INTEGER NOT NULL);
-    CREATE TABLE links(repository INTEGER NOT NULL, blob INTEGER NOT NULL, linked INTEGER NOT NULL,
-                       PRIMARY KEY(repository, blob)) WITHOUT ROWID;
-    CREATE INDEX links_by_blob ON links(blob);
-    CREATE TABLE manifests(id INTEGER PRIMARY KEY, repository INTEGER NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL,
-                           bytes BLOB NOT NULL, subject TEXT, artifact_type TEXT, annotations TEXT, pushed INTEGER NOT NULL,
-                           UNIQUE(repository, digest));
-    CREATE INDEX referrers ON manifests(repository, subject, digest) WHERE subject IS NOT NULL;
-    CREATE TABLE uses(manifest INTEGER NOT NULL, digest TEXT NOT NULL, PRIMARY KEY(manifest, digest)) WITHOUT ROWID;
-    CREATE INDEX uses_by_digest ON uses(digest);
-    CREATE TABLE tags(repository INTEGER NOT NULL, name TEXT NOT NULL, manifest INTEGER NOT NULL, moved INTEGER NOT NULL,
-                      PRIMARY KEY(repository, name)) WITHOUT ROWID;
-    CREATE INDEX tags_by_manifest ON tags(manifest);
-", "
-    -- Who uses a blob is asked per repository: the empty config is used by every artifact of every one.
-    CREATE TABLE uses_by_repository(repository INTEGER NOT NULL, digest TEXT NOT NULL, manifest INTEGER NOT NULL,
-                                    PRIMARY KEY(repository, digest, manifest)) WITHOUT ROWID;
-    INSERT INTO uses_by_repository SELECT manifests.repository, uses.digest, uses.manifest FROM uses
-      JOIN manifests ON manifests.id = uses.manifest;
-    DROP TABLE uses;
-    ALTER TABLE uses_by_repository RENAME TO uses;
-    CREATE INDEX uses_by_manifest ON uses(manifest);
-    CREATE INDEX manifests_by_digest ON manifests(digest);
-    ALTER TABLE manifests ADD COLUMN pulled INTEGER;
-    ALTER TABLE tags ADD COLUMN pulled INTEGER;
-    -- Manifests are blobs too, and have records: both are written from here.
-    INSERT INTO blobs(digest, size, stored) SELECT digest, length(bytes), pushed FROM manifests WHERE true
-      ON CONFLICT(digest) DO NOTHING;
-    CREATE TABLE changes(number INTEGER PRIMARY KEY AUTOINCREMENT, repository TEXT NOT NULL, digest TEXT NOT NULL);
-    INSERT INTO changes(repository, digest) SELECT repositories.name, manifests.digest FROM manifests
-      JOIN repositories ON repositories.id = manifests.repository;
-", "
-    -- Blobs nobody knows any more whose bytes may still be there.
-    CREATE TABLE leaving(digest TEXT PRIMARY KEY) WITHOUT ROWID;
-"];
+use manifests::{
+    changed, insert_manifest, point, recorded_state, remove_manifest, retire_manifest, retire_tag, tag_target, tags_of,
+};
 
 /// Readers kept open; more are opened under load and closed again.
 const READERS_KEPT: usize = 4;
@@ -89,7 +55,7 @@ impl Sqlite {
     /// Opens or makes the database at `path`.
     pub fn open(path: &Path) -> Result<Sqlite> {
         let mut writer = connect(path)?;
-        migrate(&mut writer)?;
+        schema::migrate(&mut writer)?;
         Ok(Sqlite {
             writer: Mutex::new(writer),
             readers: Mutex::default(),
@@ -732,127 +698,6 @@ fn within(
     Ok(if bytes <= bytes_max { Ok(()) } else { Err(Refusal::OverQuota { bytes, bytes_max }) })
 }
 
-/// The record of this manifest is to be written again.
-fn changed(db: &Connection, repository: &str, digest: &str) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO changes(repository, digest) VALUES(?1, ?2)")?.execute([repository, digest])?;
-    Ok(())
-}
-
-fn insert_manifest(
-    db: &Connection,
-    repository: i64,
-    manifest: &Parsed,
-    bytes: &[u8],
-    pushed: i64,
-) -> rusqlite::Result<i64> {
-    let annotations = match manifest.annotations.is_empty() {
-        true => None,
-        false => Some(serde_json::to_string(&manifest.annotations).expect("a map of strings")),
-    };
-    let id = db
-        .prepare_cached(
-            "INSERT INTO manifests(repository, digest, media_type, bytes, subject, artifact_type, annotations, pushed)
-             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT(repository, digest) DO UPDATE SET media_type = ?3, pushed = ?8 RETURNING id",
-        )?
-        .query_row(
-            params![
-                repository,
-                manifest.digest.as_str(),
-                manifest.media_type,
-                bytes,
-                manifest.subject.as_ref().map(Digest::as_str),
-                manifest.artifact_type,
-                annotations,
-                pushed
-            ],
-            |row| row.get(0),
-        )?;
-    let mut uses = db.prepare_cached("INSERT OR IGNORE INTO uses(repository, digest, manifest) VALUES(?1, ?2, ?3)")?;
-    for digest in manifest.blobs.iter().chain(&manifest.children) {
-        uses.execute(params![repository, digest.as_str(), id])?;
-    }
-    db.prepare_cached("INSERT INTO blobs(digest, size, stored) VALUES(?1, ?2, ?3) ON CONFLICT(digest) DO NOTHING")?
-        .execute(params![manifest.digest.as_str(), bytes.len(), now()])?;
-    Ok(id)
-}
-
-fn point(db: &Connection, repository: i64, tag: &str, manifest: i64, moved: i64) -> rusqlite::Result<()> {
-    db.prepare_cached(
-        "INSERT INTO tags(repository, name, manifest, moved) VALUES(?1, ?2, ?3, ?4)
-         ON CONFLICT(repository, name) DO UPDATE SET manifest = ?3, moved = ?4",
-    )?
-    .execute(params![repository, tag, manifest, moved])?;
-    Ok(())
-}
-
-fn tag_target(db: &Connection, repository: i64, tag: &str) -> rusqlite::Result<Option<String>> {
-    db.prepare_cached(
-        "SELECT manifests.digest FROM tags JOIN manifests ON manifests.id = tags.manifest
-         WHERE tags.repository = ?1 AND tags.name = ?2",
-    )?
-    .query_row(params![repository, tag], |row| row.get(0))
-    .optional()
-}
-
-fn tags_of(db: &Connection, repository: i64, digest: &str) -> rusqlite::Result<BTreeMap<String, i64>> {
-    db.prepare_cached(
-        "SELECT name, moved FROM tags
-         WHERE manifest = (SELECT id FROM manifests WHERE repository = ?1 AND digest = ?2)",
-    )?
-    .query_map(params![repository, digest], |row| Ok((row.get(0)?, row.get(1)?)))?
-    .collect()
-}
-
-/// `false` where there was none.
-fn remove_manifest(db: &Connection, repository: i64, name: &str, digest: &str) -> rusqlite::Result<bool> {
-    let id: Option<i64> = db
-        .prepare_cached("DELETE FROM manifests WHERE repository = ?1 AND digest = ?2 RETURNING id")?
-        .query_row(params![repository, digest], |row| row.get(0))
-        .optional()?;
-    let Some(id) = id else { return Ok(false) };
-    db.prepare_cached("DELETE FROM tags WHERE manifest = ?1")?.execute([id])?;
-    db.prepare_cached("DELETE FROM uses WHERE manifest = ?1")?.execute([id])?;
-    changed(db, name, digest)?;
-    Ok(true)
-}
-
-fn retire_tag(db: &Connection, repository: i64, name: &str, tag: &str, moved: i64) -> rusqlite::Result<bool> {
-    let Some(digest) = tag_target(db, repository, tag)? else { return Ok(false) };
-    let removed = db
-        .prepare_cached("DELETE FROM tags WHERE repository = ?1 AND name = ?2 AND moved = ?3")?
-        .execute(params![repository, tag, moved])?;
-    if removed > 0 {
-        changed(db, name, &digest)?;
-    }
-    Ok(removed > 0)
-}
-
-fn retire_manifest(db: &Connection, repository: i64, name: &str, digest: &str, pushed: i64) -> rusqlite::Result<bool> {
-    let free = db
-        .prepare_cached(
-            "SELECT 1 FROM manifests WHERE repository = ?1 AND digest = ?2 AND pushed = ?3
-             AND NOT EXISTS(SELECT 1 FROM tags WHERE tags.manifest = manifests.id)
-             AND NOT EXISTS(SELECT 1 FROM uses WHERE uses.repository = ?1 AND uses.digest = ?2)",
-        )?
-        .exists(params![repository, digest, pushed])?;
-    if free { remove_manifest(db, repository, name, digest) } else { Ok(false) }
-}
-
-fn recorded_state(db: &Connection, repository: &str, digest: &str) -> rusqlite::Result<Option<Recorded>> {
-    let Some(id) = find_repository(db, repository)? else { return Ok(None) };
-    let found = db
-        .prepare_cached("SELECT media_type, bytes, pushed FROM manifests WHERE repository = ?1 AND digest = ?2")?
-        .query_row(params![id, digest], |row| {
-            Ok(Recorded { media_type: row.get(0)?, bytes: row.get(1)?, pushed: row.get(2)?, tags: BTreeMap::new() })
-        })
-        .optional()?;
-    match found {
-        Some(state) => Ok(Some(Recorded { tags: tags_of(db, id, digest)?, ..state })),
-        None => Ok(None),
-    }
-}
-
 fn link(db: &Connection, repository: &str, digest: &Digest) -> rusqlite::Result<bool> {
     let blob: Option<i64> = db
         .prepare_cached("SELECT id FROM blobs WHERE digest = ?1")?
@@ -888,42 +733,9 @@ fn connect(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-fn migrate(db: &mut Connection) -> Result<()> {
-    let version: usize = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    for (at, migration) in MIGRATIONS.iter().enumerate().skip(version) {
-        let step = db.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
-        step.execute_batch(migration)?;
-        step.pragma_update(None, "user_version", at + 1)?;
-        step.commit()?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     crate::metadata::contract::contract!(|directory: &Path| Sqlite::open(&directory.join("registry.db")).unwrap());
-
-    #[test]
-    fn a_database_of_the_first_version_is_brought_up_to_date() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("registry.db");
-        let old = Connection::open(&path).unwrap();
-        old.execute_batch(MIGRATIONS[0]).unwrap();
-        old.execute_batch(
-            "INSERT INTO repositories VALUES(1, 'a');
-             INSERT INTO manifests VALUES(1, 1, 'sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a',
-                                          'x/y', CAST('{}' AS BLOB), NULL, NULL, NULL, 7);
-             INSERT INTO uses VALUES(1, 'sha256:1'); INSERT INTO tags VALUES(1, 'v1', 1, 8); PRAGMA user_version = 1;",
-        )
-        .unwrap();
-        drop(old);
-        let new = Sqlite::open(&path).unwrap();
-        let changes = crate::metadata::contract::changes(&new);
-        let state = changes[0].state.as_ref().unwrap();
-        assert_eq!((changes.len(), state.pushed, &state.tags), (1, 7, &BTreeMap::from([("v1".to_owned(), 8)])));
-        assert_eq!(new.facts("a").unwrap().1[0].uses, ["sha256:1"]);
-        assert_eq!(new.known_blobs("", 10).unwrap().entries.len(), 1);
-    }
 }
