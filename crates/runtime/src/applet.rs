@@ -18,6 +18,7 @@ mod events;
 mod exec;
 mod failure;
 mod features;
+mod init;
 mod kill;
 mod limits;
 mod log;

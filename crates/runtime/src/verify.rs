@@ -70,7 +70,7 @@ fn makes_cgroup_namespace(step: &Step) -> bool {
 }
 
 fn makes_root(step: &Step) -> bool {
-    matches!(step, Step::OverlayRoot(_) | Step::DirectoryRoot(_) | Step::OpenedRoot(_) | Step::PlainRoot(_))
+    matches!(step, Step::OverlayRoot(_) | Step::DirectoryRoot(_) | Step::OpenedRoot { .. } | Step::PlainRoot(_))
 }
 
 fn mounts(step: &Step) -> bool {

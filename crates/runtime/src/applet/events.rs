@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use knarr_cgroup::{BlockEntry, Cpuset, MemoryUse, Pressure, Stats};
-use knarr_sys::pidfd;
 use serde_json::{Map, Value, json};
 
 use super::{
     commands::{Context, Done},
     container::{Container, Record, Status},
     failure::Failure,
+    init::Init,
     other_stats,
 };
 
@@ -29,10 +29,10 @@ pub(crate) fn events(context: &mut Context<'_>) -> Result<Done, Failure> {
         return Ok(Done::Text(line("stats", data(&cgroup.stats()?, &container.record))));
     }
     let interval = interval(context.given.value("interval"))?;
-    let init = pidfd::open(container.record.pid)?;
+    let Some(init) = Init::open(&container)? else { return Err(Failure::NotRunning) };
     let mut kills = cgroup.stats()?.memory.oom_kills;
     loop {
-        let ended = pidfd::ended_within(&init, Some(interval)).unwrap_or(true);
+        let ended = init.ended_within(interval);
         let stats = cgroup.stats()?;
         if stats.memory.oom_kills > kills {
             kills = stats.memory.oom_kills;

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use knarr_sys::{Errno, pidfd};
-
 use super::{
     commands::{Context, Done},
     container::{Container, Status},
     failure::Failure,
+    init::Init,
     signal,
 };
 
@@ -44,27 +43,17 @@ pub(crate) fn kill(context: &mut Context<'_>) -> Result<Done, Failure> {
 }
 
 fn one(container: &Container, signal: i32) -> Result<(), Failure> {
-    let process = pidfd::open(container.record.pid)?;
-    // The number may have been given to another process between the look and the opening.
-    if !container.alive() {
-        return Err(Failure::NotRunning);
-    }
-    match pidfd::send_signal(&process, signal) {
-        Err(error) if error.errno == Errno::SRCH => Err(Failure::NotRunning),
-        other => Ok(other?),
-    }
+    let Some(init) = Init::open(container)? else { return Err(Failure::NotRunning) };
+    if init.signal(signal)? { Ok(()) } else { Err(Failure::NotRunning) }
 }
 
 /// Ends every process of the container, and waits until the init has ended.
 pub(crate) fn all(container: &Container) -> Result<(), Failure> {
-    let init = pidfd::open(container.record.pid).ok().filter(|_| container.alive());
+    let init = Init::open(container)?;
     if let Some(cgroup) = container.record.cgroup.as_ref().filter(|cgroup| cgroup.exists()) {
         cgroup.kill()?;
     }
     let Some(init) = init else { return Ok(()) };
-    let _ = pidfd::send_signal(&init, SIGKILL);
-    match pidfd::ended_within(&init, Some(END_MAX)) {
-        Ok(true) => Ok(()),
-        _ => Err(Failure::StillRunning),
-    }
+    let _ = init.signal(SIGKILL);
+    if init.ended_within(END_MAX) { Ok(()) } else { Err(Failure::StillRunning) }
 }

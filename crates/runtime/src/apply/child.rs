@@ -115,9 +115,9 @@ impl<'p> Child<'p> {
             Step::Propagation { flags, .. } => root::propagation(*flags)?,
             Step::OverlayRoot(overlay) => self.root = Some(root::overlay(overlay)?),
             Step::DirectoryRoot(path) => self.root = Some(root::directory(path)?),
-            Step::OpenedRoot(path) => {
+            Step::OpenedRoot { path, propagation } => {
                 self.root = Some(match self.next_mount()? {
-                    Some(mount) => root::opened(mount)?,
+                    Some(mount) => root::opened(mount, *propagation)?,
                     None => root::directory(path)?,
                 });
             }

@@ -35,17 +35,22 @@ pub(crate) fn directory(path: &CStr) -> Result<Root, Errno> {
     Ok(Root::from_fd(mount))
 }
 
-/// The same for a mount the parent opened, attached where it can always be: nobody looks at what is below.
-pub(crate) fn opened(mount: OwnedFd) -> Result<Root, Errno> {
+/// The same for a mount the parent opened, attached where it can always be: nobody looks at what is below. It is a copy of a mount
+/// outside: where that is shared, so is the copy until it is told otherwise, and what is mounted on it would be mounted outside too.
+pub(crate) fn opened(mount: OwnedFd, propagation: u64) -> Result<Root, Errno> {
+    attach_anywhere(&mount)?;
+    mounting::set(mount.as_fd(), true, &MountAttr { propagation, ..MountAttr::default() })?;
+    Ok(Root::from_fd(mount))
+}
+
+fn attach_anywhere(mount: &OwnedFd) -> Result<(), Errno> {
     let place = open_dir(c"/")?;
     // `/` itself cannot be covered for us, for our root directory stays below; a directory in it can.
     for place_name in [c"/proc", c"/tmp", c"/dev", c"/run"] {
         let Ok(place) = open_dir(place_name) else { continue };
-        mounting::attach(mount.as_fd(), place.as_fd())?;
-        return Ok(Root::from_fd(mount));
+        return mounting::attach(mount.as_fd(), place.as_fd());
     }
-    mounting::attach(mount.as_fd(), place.as_fd())?;
-    Ok(Root::from_fd(mount))
+    mounting::attach(mount.as_fd(), place.as_fd())
 }
 
 /// The overlay: option by option where the kernel takes `lowerdir+` (6.5), otherwise as one string with names relative to

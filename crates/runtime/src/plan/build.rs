@@ -24,6 +24,8 @@ pub(crate) struct Build<'a> {
     pub child: Vec<Step>,
     /// Mounts that become read-only when all else is in place.
     pub seals: Vec<InRoot>,
+    /// `MS_SLAVE` or `MS_PRIVATE`: of every mount of the container. What was opened outside has that of the mounts there until it is told.
+    pub propagation: u64,
     pub new: Vec<Namespace>,
     pub joined: Vec<Namespace>,
     /// Those of `new` that clone3 makes.
@@ -52,6 +54,7 @@ impl<'a> Build<'a> {
             after_clone: Vec::new(),
             child: Vec::new(),
             seals: Vec::new(),
+            propagation: 0,
             new: Vec::new(),
             joined: Vec::new(),
             cloned: Vec::new(),

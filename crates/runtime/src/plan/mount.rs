@@ -422,6 +422,10 @@ fn bind(build: &mut Build<'_>, index: usize, mount: &Mount, parsed: &mut Parsed,
     }
     let shared = parsed.propagation.iter().any(|(flag, _)| *flag == bits::MS_SHARED);
     let opened = ids.is_some() || build.opens_outside() || (shared && build.host.euid == 0);
+    if opened && !shared && build.own(super::Namespace::Mount) {
+        // A copy of a mount outside is what that is: where that is shared, what is mounted on the copy would be mounted outside too.
+        parsed.propagation.insert(0, (build.propagation, true));
+    }
     if opened {
         let ids_recursive = parsed.idmap == Some(true);
         let follow = parsed.links == Links::Followed;

@@ -23,7 +23,9 @@ pub(super) fn mounts(build: &mut Build<'_>, spec: &Spec, linux: &Linux, process:
         if build.joins(Namespace::Mount) {
             build.child.push(Step::JoinNamespace(Namespace::Mount));
         }
-        build.child.push(propagation_before(linux));
+        let (flags, name) = propagation_before(linux);
+        build.child.push(Step::Propagation { flags, name });
+        build.propagation = flags;
         root_step(build);
     }
     for (index, entry) in mounts.iter().enumerate() {
@@ -81,10 +83,10 @@ fn without_mount_namespace(build: &mut Build<'_>, linux: &Linux, anything_mounte
 }
 
 /// Nothing mounted from here on may be seen outside; what is mounted outside later may be seen inside, unless it is to be private.
-fn propagation_before(linux: &Linux) -> Step {
+fn propagation_before(linux: &Linux) -> (u64, &'static str) {
     match linux.rootfs_propagation().as_deref() {
-        Some("private" | "rprivate") => Step::Propagation { flags: bits::MS_PRIVATE, name: "private" },
-        _ => Step::Propagation { flags: bits::MS_SLAVE, name: "slave" },
+        Some("private" | "rprivate") => (bits::MS_PRIVATE, "private"),
+        _ => (bits::MS_SLAVE, "slave"),
     }
 }
 
@@ -95,7 +97,7 @@ fn root_step(build: &mut Build<'_>) {
             let Some(source) = build.c_string("root.path", path.as_os_str()) else { return };
             if build.opens_outside() {
                 let (recursive, follow, ids) = (true, true, None);
-                build.child.push(Step::OpenedRoot(source.clone()));
+                build.child.push(Step::OpenedRoot { path: source.clone(), propagation: build.propagation });
                 let open = ParentStep::OpenMount { source, recursive, follow, ids, ids_recursive: false };
                 build.before_clone.insert(0, open);
             } else {

@@ -485,8 +485,13 @@ pub enum Step {
     OverlayRoot(Box<OverlayStep>),
     /// Bind the root directory onto itself.
     DirectoryRoot(CString),
-    /// Attach the root directory the parent opened.
-    OpenedRoot(CString),
+    /// Attach the root directory the parent opened, and cut it off from the mounts it is a copy of.
+    OpenedRoot {
+        /// Where it is outside.
+        path: CString,
+        /// `MS_SLAVE` or `MS_PRIVATE`.
+        propagation: u64,
+    },
     /// Use the root directory as it is (no mount namespace of our own, and no mounts).
     PlainRoot(CString),
     /// A mount.

@@ -247,7 +247,10 @@ impl Display for Step {
             Step::Propagation { name, .. } => write!(f, "make every mount {name}"),
             Step::OverlayRoot(overlay) => overlay.fmt(f),
             Step::DirectoryRoot(path) => write!(f, "bind root {}", text(path)),
-            Step::OpenedRoot(_) => write!(f, "attach the opened root"),
+            Step::OpenedRoot { propagation: super::mount::bits::MS_PRIVATE, .. } => {
+                write!(f, "attach the opened root, private")
+            }
+            Step::OpenedRoot { .. } => write!(f, "attach the opened root, slave"),
             Step::PlainRoot(path) => write!(f, "open root {}", text(path)),
             Step::Mount(mount) => mount.fmt(f),
             Step::Device(device) => device.fmt(f),

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -39,9 +40,10 @@ fn without(list: &str) -> ExitCode {
         knarr_seccomp::compile(&profile, knarr_seccomp::native().expect("an architecture")).expect("a program");
     assert!(program.unknown.is_empty(), "no such calls: {:?}", program.unknown);
     knarr_sys::seccomp::install(&program.instructions, 0).expect("installed: this process may");
-    let mut words = std::env::args_os().skip(3);
-    let mut command = std::process::Command::new(std::env::current_exe().expect("a path"));
-    let why = std::os::unix::process::CommandExt::exec(command.args(words.by_ref()));
+    let name = std::env::args_os().next().expect("a name");
+    // Called as a runtime, what is executed is a mount that no path leads to.
+    let mut command = std::process::Command::new("/proc/self/exe");
+    let why = command.arg0(name).args(std::env::args_os().skip(3)).exec();
     panic!("executed behind the filter: {why}");
 }
 
@@ -89,20 +91,18 @@ fn run(wanted: &Wanted) -> Result<u8, Error> {
 
 /// To the end of the container, or of the process that joins it.
 fn follow(wanted: &Wanted, mut running: Running) -> Result<i32, Error> {
-    let console = running.console.take().map(copy_out);
-    let code = match &wanted.exec {
-        None => running.wait()?.shell_code(),
-        Some(process) => {
-            let cgroup = running.cgroup.clone();
-            let target = ExecTarget { pid: running.pid, cgroup, seccomp: None, ..ExecTarget::default() };
-            let joined = exec(&target, process, Stdio::default()).and_then(|joined| joined.wait());
-            let _ = knarr_sys::pidfd::send_signal(&running.pidfd, 9);
-            running.wait()?;
-            joined?.shell_code()
-        }
+    let console = running.console.take();
+    let Some(process) = &wanted.exec else {
+        console.into_iter().for_each(copy_out);
+        return Ok(running.wait()?.shell_code());
     };
-    console.into_iter().for_each(|thread| thread.join().expect("copied"));
-    Ok(code)
+    let cgroup = running.cgroup.clone();
+    let target = ExecTarget { pid: running.pid, cgroup, seccomp: None, ..ExecTarget::default() };
+    let joined = exec(&target, process, Stdio::default()).and_then(|joined| joined.wait());
+    let _ = knarr_sys::pidfd::send_signal(&running.pidfd, 9);
+    running.wait()?;
+    console.into_iter().for_each(copy_out);
+    Ok(joined?.shell_code())
 }
 
 /// Through the socket, as another process would, where the options say so.
@@ -115,12 +115,10 @@ fn start(plan: &Plan, options: &CreateOptions, mut created: Created) -> Result<R
     start_at(plan, path).map(|()| running)
 }
 
-/// What the program writes to its terminal, until it closes it.
-fn copy_out(master: std::os::fd::OwnedFd) -> std::thread::JoinHandle<()> {
-    std::thread::spawn(move || {
-        let mut bytes = [0; 4096];
-        while let Ok(length @ 1..) = knarr_sys::io::read(&master, &mut bytes) {
-            std::io::stdout().write_all(&bytes[..length]).expect("written");
-        }
-    })
+/// What the program writes to its terminal, until nobody has that open any more.
+fn copy_out(master: std::os::fd::OwnedFd) {
+    let mut bytes = [0; 4096];
+    while let Ok(length @ 1..) = knarr_sys::io::read(&master, &mut bytes) {
+        std::io::stdout().write_all(&bytes[..length]).expect("written");
+    }
 }

@@ -3,7 +3,7 @@
 //! Nothing outlives a test: mounts are in the container's namespace, which ends with it, and the driver removes its cgroup.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -79,9 +79,34 @@ fn unshare_works() -> bool {
     Command::new("unshare").args(["-Urm", "true"]).output().is_ok_and(|output| output.status.success())
 }
 
-/// `CALL,…:ERRNO`: what the kernel of these tests is to lack. Those of `fallbacks.rs` run all the others with it.
+/// Gives the container a user namespace, and its tree to the ids of it.
+pub fn user_namespace(bundle: &mut Bundle) {
+    let ids = json!([{ "containerID": 0, "hostID": 100000, "size": 65536 }]);
+    bundle.add_namespace(json!({ "type": "user" }));
+    bundle.config["linux"]["uidMappings"] = ids.clone();
+    bundle.config["linux"]["gidMappings"] = ids;
+    // The tree belongs to the ids of the namespace, and the way to it is open to them.
+    chown(bundle.rootfs(), Some(100000), Some(100000)).unwrap();
+    fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The variable with `CALL,…:ERRNO`: what the kernel of these tests is to lack. Those of `fallbacks` run all the others with it.
+pub const MISSING_CALLS: &str = "KNARR_TEST_WITHOUT";
+
 fn missing_calls() -> Option<String> {
-    std::env::var("KNARR_TEST_WITHOUT").ok()
+    std::env::var(MISSING_CALLS).ok()
+}
+
+/// The driver's first words where calls are to be missing; none where not.
+pub fn behind() -> Vec<String> {
+    missing_calls().into_iter().flat_map(|list| ["without".to_owned(), list]).collect()
+}
+
+/// The driver, behind the filter where calls are to be missing.
+pub fn driver() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runtime-driver"));
+    command.args(behind());
+    command
 }
 
 /// Whether this call is missing.
@@ -141,10 +166,9 @@ impl Bundle {
     /// Runs it behind another command.
     pub fn run_by(&self, before: &[&str]) -> Outcome {
         let file = self.wanted();
-        let driver = env!("CARGO_BIN_EXE_runtime-driver");
-        let missing = missing_calls();
-        let behind = missing.iter().flat_map(|list| ["without", list]);
-        let mut words = before.iter().copied().chain([driver]).chain(behind);
+        let behind = behind();
+        let driver = [env!("CARGO_BIN_EXE_runtime-driver")];
+        let mut words = before.iter().copied().chain(driver).chain(behind.iter().map(String::as_str));
         let mut command = Command::new(words.next().expect("at least the driver"));
         let output = command.args(words).arg(file).output().expect("the driver");
         Outcome {

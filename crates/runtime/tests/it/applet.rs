@@ -1,14 +1,11 @@
 //! The command line of runc, seen from outside: what engines call, what they read back.
 
-#[expect(dead_code, reason = "other test programs use the rest")]
-mod support;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use crate::support::{Bundle, driver, root_or_skip, sh};
 use serde_json::{Value, json};
-use support::{Bundle, root_or_skip, sh};
 
 /// A bundle, and a directory of containers that is emptied at the end.
 struct Runtime {
@@ -32,15 +29,16 @@ impl Runtime {
 
     fn command(&self, words: &[&str]) -> Command {
         fs::write(self.bundle.path().join("config.json"), self.bundle.config.to_string()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runtime-driver"));
+        let mut command = driver();
         command.arg("runtime").arg("--root").arg(&self.root).args(words).current_dir(self.bundle.path());
         command.stdin(Stdio::null());
         command
     }
 
-    /// Into files: what `create` leaves running holds its output open.
+    /// Into files, new ones for each call: what `create` leaves running holds its output open, and may write to it.
     fn call(&self, words: &[&str]) -> (i32, String, String) {
         let (out, err) = (self.bundle.path().join("out"), self.bundle.path().join("err"));
+        [&out, &err].into_iter().for_each(|file| drop(fs::remove_file(file)));
         let (out_file, err_file) = (fs::File::create(&out).unwrap(), fs::File::create(&err).unwrap());
         let status = self.command(words).stdout(out_file).stderr(err_file).status().unwrap();
         (status.code().unwrap_or(-1), fs::read_to_string(out).unwrap(), fs::read_to_string(err).unwrap())
@@ -259,13 +257,11 @@ fn a_poststop_hook_runs_after_the_directory_is_gone() {
 
 #[test]
 fn features_and_version_are_what_engines_parse() {
-    let Output { stdout, .. } =
-        Command::new(env!("CARGO_BIN_EXE_runtime-driver")).args(["runtime", "features"]).output().unwrap();
+    let Output { stdout, .. } = driver().args(["runtime", "features"]).output().unwrap();
     let features: Value = serde_json::from_slice(&stdout).unwrap();
     assert_eq!(features["linux"]["seccomp"]["archs"].as_array().unwrap().len(), 23);
     assert!(features["mountOptions"].as_array().unwrap().contains(&json!("rro")));
-    let Output { stdout, .. } =
-        Command::new(env!("CARGO_BIN_EXE_runtime-driver")).args(["runtime", "--version"]).output().unwrap();
+    let Output { stdout, .. } = driver().args(["runtime", "--version"]).output().unwrap();
     assert!(String::from_utf8(stdout).unwrap().contains(" version "));
 }
 
@@ -277,16 +273,15 @@ fn an_ordinary_user_runs_what_spec_writes_for_him() {
     }
     let id = runtime.id.as_str();
     fs::remove_file(runtime.bundle.path().join("config.json")).ok();
-    let driver = env!("CARGO_BIN_EXE_runtime-driver");
-    let made = Command::new(driver).args(["runtime", "spec", "--rootless"]).current_dir(runtime.bundle.path()).status();
+    let made = driver().args(["runtime", "spec", "--rootless"]).current_dir(runtime.bundle.path()).status();
     assert!(made.unwrap().success());
-    let again = Command::new(driver).args(["runtime", "spec"]).current_dir(runtime.bundle.path()).output().unwrap();
+    let again = driver().args(["runtime", "spec"]).current_dir(runtime.bundle.path()).output().unwrap();
     assert!(String::from_utf8_lossy(&again.stderr).contains("exists. Remove it first"));
     let config = runtime.bundle.path().join("config.json");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replace("\"terminal\": true", "\"terminal\": false").replace("\"sh\"", "\"true\""))
         .unwrap();
-    let mut command = Command::new(driver);
+    let mut command = driver();
     command.args(["runtime", "--root"]).arg(&runtime.root).args(["run", id]).current_dir(runtime.bundle.path());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,13 +1,10 @@
 //! What an image or a configuration could try in order to get out, one test for each way that once worked.
 
-#[allow(dead_code, reason = "each file of tests uses its part")]
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use crate::support::{Bundle, check, check_error, root_or_skip, sh, sleeping, user_namespace};
 use serde_json::json;
-use support::{Bundle, check, check_error, sh, sleeping};
 
 fn outside(bundle: &Bundle) -> std::path::PathBuf {
     let outside = bundle.path().join("outside");
@@ -207,4 +204,29 @@ fn directories_for_mounts_are_not_made_outside() {
     bundle.run();
     let names: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["file"]);
+}
+
+/// Where the mounts of the machine are shared, as systemd makes them, and the runtime opens the root directory and the sources of binds
+/// outside, what is mounted on those would be mounted outside as well.
+#[test]
+fn what_is_mounted_in_a_user_namespace_is_not_mounted_where_mounts_are_shared() {
+    if !root_or_skip() {
+        return;
+    }
+    for propagation in [json!(null), json!("rslave"), json!("private"), json!("rshared")] {
+        let Some(mut bundle) = sh("mount -t tmpfs x /data/below && grep -c ' /data/below ' /proc/mounts") else {
+            return;
+        };
+        fs::create_dir_all(bundle.path().join("data/below")).unwrap();
+        user_namespace(&mut bundle);
+        let all = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+        for set in ["bounding", "effective", "permitted"] {
+            bundle.config["process"]["capabilities"][set] = all.clone();
+        }
+        bundle.config["linux"]["rootfsPropagation"] = propagation;
+        bundle.add_mount(json!({ "destination": "/data", "source": "data", "options": ["rbind"] }));
+        let then = format!("\"$@\" && ! grep {} /proc/self/mountinfo >&2", bundle.path().display());
+        let outcome = bundle.run_by(&["unshare", "--mount", "--propagation=shared", "sh", "-c", &then, "sh"]);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (0, "1\n"), "{}", outcome.stderr);
+    }
 }

@@ -1,31 +1,24 @@
-//! The tests of containers on kernels that lack what is new, or behind filters that deny it: a filter of our own answers for them.
+//! All other tests of this program on kernels that lack what is new, or behind filters that deny it: a filter of our own answers for them.
 //!
 //! ENOSYS is what an old kernel says, EPERM what a filter says that was written before the call existed. The same tests run as root, as root of a
 //! user namespace (an ordinary user), and in one more; what has no older way must say so.
 
-#[path = "containers.rs"]
-mod containers;
-
 use std::process::Command;
 
-/// As in `support`.
-const MISSING_CALLS: &str = "KNARR_TEST_WITHOUT";
+use crate::support::MISSING_CALLS;
+
 const ENOSYS: i32 = 38;
 const EPERM: i32 = 1;
 
 /// The calls that make mounts by descriptor since Linux 5.2, and change them since 5.12.
 const MOUNTS: &str = "open_tree,move_mount,fsopen,fsconfig,fsmount,fspick,mount_setattr";
 
-/// Runs every test of `containers` again, in a process of their own, without `calls`.
+/// Runs every test but these again, in a process of their own, without `calls`.
 fn check(calls: &str, errno: i32) {
     let missing = format!("{calls}:{errno}");
     let tests = std::env::current_exe().expect("this program");
     let mut command = Command::new(tests);
-    command.args(["containers::", "--test-threads=2"]).env(MISSING_CALLS, &missing);
-    if calls.contains("clone3") && errno == EPERM {
-        // The driver copies from the terminal in a thread, and glibc makes threads the old way only after ENOSYS.
-        command.args(["--skip", "a_terminal_has_the_size"]);
-    }
+    command.args(["--skip", "fallbacks::", "--test-threads=2"]).env(MISSING_CALLS, &missing);
     let output = command.output().expect("the tests run");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "without {missing}:\n{said}");
