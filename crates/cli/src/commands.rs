@@ -18,6 +18,7 @@ mod hello;
 mod history;
 mod image_copy;
 mod image_delete;
+mod image_files;
 mod image_look;
 mod image_prune;
 mod image_sync;
@@ -101,6 +102,8 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
             Entry::of::<image_tree::ImageTree>(),
             Entry::of::<diff::ImageDiff>(),
             Entry::of::<image_tree::ImageMount>(),
+            Entry::of::<image_files::ImageFiles>(),
+            Entry::of::<image_files::ImageCat>(),
             Entry::of::<layout::ImageInit>(),
             Entry::of::<layout::ImageNew>(),
             Entry::of::<layout::ImageUnpack>(),

@@ -5,7 +5,7 @@
 //! Docker's manifests have no room for (annotations, subject, artifact type) is left out there.
 
 use knarr_spec::media_type::{self, Compression};
-use knarr_spec::{Descriptor, Manifest};
+use knarr_spec::{Descriptor, DiffId, Manifest};
 use serde_json::Value;
 
 use crate::copy::Format;
@@ -63,8 +63,13 @@ pub(crate) fn is_foreign(media_type: &str) -> bool {
     media_type.contains(".nondistributable.") || media_type.contains(".foreign.")
 }
 
-/// The manifest `bytes` in `format` with these layers.
-pub(crate) fn rewritten(bytes: &[u8], format: Format, layers: &[Descriptor]) -> Result<Vec<u8>, Problem> {
+/// The manifest `bytes` in `format` with these layers, and with this config if it is another one.
+pub(crate) fn rewritten(
+    bytes: &[u8],
+    format: Format,
+    layers: &[Descriptor],
+    other_config: Option<&Descriptor>,
+) -> Result<Vec<u8>, Problem> {
     let malformed = |source| Problem::Malformed { what: "manifest", source };
     let mut document: Value = serde_json::from_slice(bytes).map_err(malformed)?;
     document["mediaType"] = manifest_type(format).into();
@@ -73,6 +78,11 @@ pub(crate) fn rewritten(bytes: &[u8], format: Format, layers: &[Descriptor]) -> 
         Format::Docker => media_type::DOCKER_CONFIG,
     };
     document["config"]["mediaType"] = config.into();
+    if let (Some(config), Some(entry)) = (other_config, document["config"].as_object_mut()) {
+        entry.remove("data");
+        entry.insert("digest".to_owned(), config.digest.as_str().into());
+        entry.insert("size".to_owned(), config.size.into());
+    }
     for (at, layer) in layers.iter().enumerate() {
         let entry = &mut document["layers"][at];
         entry["mediaType"] = layer.media_type.clone().into();
@@ -90,6 +100,20 @@ pub(crate) fn rewritten(bytes: &[u8], format: Format, layers: &[Descriptor]) -> 
         ["annotations", "subject", "artifactType"].iter().for_each(|field| drop(fields.remove(*field)));
     }
     bounded(&document)
+}
+
+/// The image config `bytes` with these diff ids, where they are others.
+pub(crate) fn config_with(bytes: &[u8], diff_ids: &[Option<DiffId>]) -> Result<Vec<u8>, Problem> {
+    let malformed = |source| Problem::Malformed { what: "image config", source };
+    let mut document: Value = serde_json::from_slice(bytes).map_err(malformed)?;
+    let list = document["rootfs"]["diff_ids"].as_array_mut().filter(|list| list.len() == diff_ids.len());
+    let list = list.ok_or_else(|| Problem::Unsupported("its config does not name its layers".to_owned()))?;
+    for (entry, diff_id) in list.iter_mut().zip(diff_ids) {
+        if let Some(diff_id) = diff_id {
+            *entry = diff_id.0.as_str().into();
+        }
+    }
+    Ok(serde_json::to_vec(&document).expect("it was JSON before"))
 }
 
 /// The index `bytes` in `format` with these entries.
@@ -148,7 +172,7 @@ mod tests {
         );
         let layer = Descriptor::new(media_type::DOCKER_LAYER_GZIP, digest, 1);
         let docker: Value =
-            serde_json::from_slice(&rewritten(json.as_bytes(), Format::Docker, &[layer]).unwrap()).unwrap();
+            serde_json::from_slice(&rewritten(json.as_bytes(), Format::Docker, &[layer], None).unwrap()).unwrap();
         assert_eq!(docker["mediaType"], media_type::DOCKER_MANIFEST);
         assert_eq!(docker["config"]["mediaType"], media_type::DOCKER_CONFIG);
         assert_eq!(
@@ -156,5 +180,15 @@ mod tests {
             (&1.into(), &2.into(), &3.into())
         );
         assert!(docker.get("annotations").is_none());
+    }
+    #[test]
+    fn a_config_gets_other_diff_ids_and_keeps_the_rest() {
+        let diff_id = DiffId(Digest::sha256_of(b"x"));
+        let config = br#"{"x-own":1,"rootfs":{"type":"layers","diff_ids":["sha256:aa","sha256:bb"]}}"#;
+        let new: Value = serde_json::from_slice(&config_with(config, &[None, Some(diff_id.clone())]).unwrap()).unwrap();
+        assert_eq!((&new["x-own"], &new["rootfs"]["diff_ids"][0]), (&1.into(), &"sha256:aa".into()));
+        assert_eq!(new["rootfs"]["diff_ids"][1], diff_id.0.as_str());
+        assert!(config_with(config, &[None]).is_err());
+        assert!(config_with(b"{}", &[]).is_err());
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use knarr_layer::UnpackOptions;
 use knarr_spec::image::Annotations;
 use knarr_spec::media_type::{self, Compression};
-use knarr_spec::{Descriptor, Digest, Index, Manifest, Platform, Raw, Reference};
+use knarr_spec::{Descriptor, DiffId, Digest, Index, Manifest, Platform, Raw, Reference};
 use knarr_store::Store;
 
 use crate::archive::{self, ArchiveForm, DirSink, LayoutSink, TarSink};
@@ -24,7 +24,7 @@ use crate::error::{Inconsistency, Part};
 use crate::fetch::{self, Fetch, embedded};
 use crate::http::Http;
 use crate::network::Network;
-use crate::origin::{Document, Origin, Stream, check_content};
+use crate::origin::{Document, Origin, Stream, check_content, read_all};
 use crate::policy::{Policy, Subject};
 use crate::progress::{LayerState, Outcome, Progress, Silent};
 use crate::recompress::recompress;
@@ -61,10 +61,18 @@ pub enum MultiArch {
 pub struct Recompression {
     /// As what.
     pub kind: Compression,
-    /// Of zstd: so that files can be fetched one by one (zstd:chunked).
+    /// So that files can be fetched one by one: zstd:chunked, or eStargz where `kind` is gzip. eStargz changes the tar, and so the
+    /// diff ids, the config and the image's id.
     pub chunked: bool,
     /// How hard; the form's usual level without.
     pub level: Option<i32>,
+}
+
+impl Recompression {
+    /// Whether the tar inside becomes another one.
+    fn changes_tar(&self) -> bool {
+        self.chunked && self.kind == Compression::Gzip
+    }
 }
 
 /// How images are copied.
@@ -293,6 +301,8 @@ struct Made {
     digest: Digest,
     bytes: u64,
     annotations: Annotations,
+    /// Of a tar that was changed.
+    diff_id: Option<DiffId>,
 }
 
 /// What is done to one layer.
@@ -436,11 +446,14 @@ impl Copier<'_> {
             (wanted, true) => wanted,
         };
         let plans = manifest.layers.iter().map(|layer| self.plan(layer, &manifest, format));
-        let layers = self.blobs(&manifest.config, &plans.collect::<Result<Vec<_>, _>>()?, format)?;
+        let plans = plans.collect::<Result<Vec<_>, _>>()?;
+        let changes_tars = plans.iter().any(|plan| plan.recompress.is_some_and(|to| to.changes_tar()));
+        let (layers, diff_ids) = self.blobs(Some(&manifest.config).filter(|_| !changes_tars), &plans, format)?;
         if format == now && layers == manifest.layers {
             return Ok(Written { document, digest: digest.clone(), same: true });
         }
-        let bytes = convert::rewritten(&document.bytes, format, &layers)?;
+        let config = changes_tars.then(|| self.other_config(&manifest.config, &diff_ids)).transpose()?;
+        let bytes = convert::rewritten(&document.bytes, format, &layers, config.as_ref())?;
         Ok(Written {
             digest: Digest::sha256_of(&bytes),
             document: Document { bytes, media_type: convert::manifest_type(format).to_owned() },
@@ -468,7 +481,8 @@ impl Copier<'_> {
             _ => None,
         };
         let already = |wanted: &Recompression| {
-            let chunked = layer.annotations.keys().any(|name| name.contains("zstd-chunked"));
+            let form = if current == Compression::Gzip { "stargz" } else { "zstd-chunked" };
+            let chunked = layer.annotations.keys().any(|name| name.contains(form));
             wanted.kind == current && (chunked || !wanted.chunked)
         };
         match wanted.filter(|wanted| !already(wanted)) {
@@ -479,8 +493,31 @@ impl Copier<'_> {
         }
     }
 
-    /// Copies config and layers, several at once; the layers as they are at the destination.
-    fn blobs(&self, config: &Descriptor, plans: &[LayerPlan<'_>], format: Format) -> Result<Vec<Descriptor>, Problem> {
+    /// The config with the diff ids of tars that were changed; what describes it.
+    fn other_config(&self, config: &Descriptor, diff_ids: &[Option<DiffId>]) -> Result<Descriptor, Problem> {
+        let copied = || {
+            if config.size > limits::CONFIG_BYTES_MAX {
+                return Err(Problem::TooLarge { bytes_max: limits::CONFIG_BYTES_MAX });
+            }
+            let bytes = read_all(&mut *self.open(config, 0)?, limits::CONFIG_BYTES_MAX)?;
+            check_content(&bytes, &config.digest, Some(config.size), self.origin.who())?;
+            let bytes = bytes::Bytes::from(convert::config_with(&bytes, diff_ids)?);
+            let digest = Digest::sha256_of(&bytes);
+            let new = Descriptor { digest, size: bytes.len() as u64, data: None, ..config.clone() };
+            self.blob(&new, &|offset| Ok(Box::new(Carried(Some(bytes.clone()), offset))))?;
+            Ok(new)
+        };
+        copied().map_err(|problem: Problem| problem.of(Part::Config(config.digest.clone())))
+    }
+
+    /// Copies the layers and, if it stays as it is, the config, several at once; the layers as they are at the destination, and
+    /// their diff ids where those are others.
+    fn blobs(
+        &self,
+        config: Option<&Descriptor>,
+        plans: &[LayerPlan<'_>],
+        format: Format,
+    ) -> Result<(Vec<Descriptor>, Vec<Option<DiffId>>), Problem> {
         let mut seen = HashSet::new();
         let mut jobs: Vec<LayerPlan<'_>> = Vec::new();
         for plan in plans {
@@ -490,7 +527,7 @@ impl Copier<'_> {
                 jobs.push(LayerPlan { descriptor: plan.descriptor, recompress: plan.recompress });
             }
         }
-        if seen.insert(&config.digest) {
+        if let Some(config) = config.filter(|config| seen.insert(&config.digest)) {
             jobs.push(LayerPlan { descriptor: config, recompress: None });
         }
         let kept: Vec<&Descriptor> =
@@ -508,10 +545,9 @@ impl Copier<'_> {
                     made.lock().expect("no panic while it is held").insert(descriptor.digest.clone(), new);
                 }),
             };
-            let part = if *descriptor == config {
-                Part::Config(config.digest.clone())
-            } else {
-                Part::Layer(descriptor.digest.clone())
+            let part = match config {
+                Some(config) if *descriptor == config => Part::Config(config.digest.clone()),
+                _ => Part::Layer(descriptor.digest.clone()),
             };
             done.map_err(|problem| problem.of(part))
         };
@@ -521,7 +557,10 @@ impl Copier<'_> {
         };
         together(jobs.len(), self.options.concurrency, &interrupt, &job)?;
         let made = made.into_inner().expect("no panic while it was held");
-        plans.iter().map(|plan| described(plan, &made, format)).collect()
+        let diff_ids = plans.iter().map(|plan| made.get(&plan.descriptor.digest).and_then(|made| made.diff_id.clone()));
+        let diff_ids = diff_ids.collect();
+        let layers: Result<_, _> = plans.iter().map(|plan| described(plan, &made, format)).collect();
+        Ok((layers?, diff_ids))
     }
 
     fn tell(&self, blob: &Descriptor, state: LayerState) {
@@ -567,7 +606,12 @@ impl Copier<'_> {
         let made = recompress(self.open(layer, 0)?, layer, declared, to, &self.options.spool)?;
         let new = Descriptor { digest: made.digest.clone(), size: made.bytes, ..layer.clone() };
         self.blob(&new, &|offset| Ok(made.open(offset)))?;
-        Ok(Made { digest: made.digest.clone(), bytes: made.bytes, annotations: made.annotations })
+        Ok(Made {
+            digest: made.digest.clone(),
+            bytes: made.bytes,
+            annotations: made.annotations,
+            diff_id: made.diff_id,
+        })
     }
 
     /// What refers to `digest`, and what refers to that; and cosign's tags made of the digest.

@@ -374,6 +374,17 @@ pub enum Problem {
     /// The layer is not a tar we unpack, or the tree cannot be written.
     #[error(transparent)]
     Layer(#[from] knarr_layer::Error),
+    /// The layer's table of contents, or a file by it.
+    #[error("table of contents")]
+    Table(#[from] knarr_layer::toc::Fault),
+    /// The image has nothing of this name, or nothing that can be read.
+    #[error("{path}: {why}")]
+    NoFile {
+        /// As it was asked for.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The archive or layout does not hold what it should.
     #[error("{0}")]
     Archive(ArchiveProblem),
@@ -578,7 +589,8 @@ impl Problem {
             P::Store(_) => Kind::Local,
             P::Layer(knarr_layer::Error::Tree { .. } | knarr_layer::Error::Write(_)) => Kind::Local,
             P::Layer(knarr_layer::Error::Unsupported { .. }) => Kind::Unsupported,
-            P::Layer(_) => Kind::Corrupt,
+            P::Layer(_) | P::Table(_) => Kind::Corrupt,
+            P::NoFile { .. } => Kind::NotFound,
             P::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Kind::NotFound,
             P::File { .. } | P::Thread(_) | P::NoTrustRoots => Kind::Local,
         }

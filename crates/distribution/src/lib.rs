@@ -11,6 +11,7 @@
 //!             └► fetch: choose platform ─► config ─► all layers at once
 //!             │          layer: stream ─┬► store ingest (digest, size)       ─┐ both agree with manifest and config
 //!             │                         └► pipe ─► layer::unpack (diff id)   ─┴► commit ─► put_image
+//!             ├► files: table of contents, where a layer has one, else the layer ─► lists, one file
 //!             └► copy: choose platforms ─► keep, convert, recompress ─► Sink (registry | layout | archive | dir)
 //! ```
 #![forbid(unsafe_code)]
@@ -18,12 +19,12 @@
 pub mod archive;
 pub mod auth;
 mod certificates;
-mod chunked;
 mod convert;
 pub mod copy;
 mod download;
 pub mod error;
 mod fetch;
+pub mod files;
 mod hash;
 mod http;
 mod layer_job;
@@ -49,6 +50,7 @@ mod stored;
 mod tail;
 mod together;
 mod upstream;
+mod verified;
 
 pub use archive::Input;
 pub use auth::{AuthConfig, Credentials};

@@ -46,7 +46,7 @@ pub fn inspect(store: Option<&Store>, place: &Place, deep: bool, options: &CopyO
     said("inspect", place, looked)
 }
 
-fn image(
+pub(crate) fn image(
     origin: &dyn Origin,
     mut document: Document,
     options: &CopyOptions<'_>,

@@ -1,23 +1,25 @@
 //! A layer in another compression.
 //!
 //! Law: what comes is verified by its digest while it is decompressed; what is made lies in an unnamed file until somebody
-//! takes it, because only then its digest is known. The tar inside does not change, so neither does its diff id.
+//! takes it, because only then its digest is known. The tar inside does not change, so neither does its diff id,
+//! but for eStargz, whose table is a file of the tar.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use knarr_layer::toc::{self, Stargz};
 use knarr_spec::image::Annotations;
 use knarr_spec::media_type::Compression;
-use knarr_spec::{Descriptor, Digest};
+use knarr_spec::{Descriptor, DiffId, Digest};
 
+use crate::Problem;
 use crate::archive::Section;
 use crate::copy::Recompression;
 use crate::hash::Hash;
 use crate::origin::Stream;
-use crate::{Problem, chunked};
+use crate::verified::Source;
 
 /// Bytes moved at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -28,6 +30,8 @@ pub(crate) struct Recompressed {
     pub(crate) bytes: u64,
     /// What its descriptor says beside.
     pub(crate) annotations: Annotations,
+    /// Of the tar inside, where it is another one than before.
+    pub(crate) diff_id: Option<DiffId>,
     file: Arc<File>,
 }
 
@@ -48,29 +52,35 @@ pub(crate) fn recompress(
     spool: &Path,
 ) -> Result<Recompressed, Problem> {
     let failed = |source| Problem::File { path: spool.to_owned(), source };
-    let mut source = Source { stream, left: Bytes::new(), hash: Hash::like(&from.digest)?, read: 0, problem: None };
+    let mut source = Source::new(stream, &from.digest)?;
     let file = tempfile::tempfile_in(spool).map_err(failed)?;
     let out = Hashing { file, hash: Hash::sha256(), bytes: 0 };
     let done = knarr_layer::decompress(&mut source, declared)
         .map_err(Problem::from)
         .and_then(|mut plain| compress(&mut plain, out, to).map_err(failed));
-    if let Some(problem) = source.problem.take() {
-        return Err(problem);
-    }
-    let (out, annotations) = done?;
-    // Behind the end of the compressed stream there may be more of the blob.
-    source.read_to_end_of_blob()?;
-    source.check(from)?;
+    let Packed { out, annotations, diff_id } = source.verified(from, done)?;
     let mut file = out.file;
     file.rewind().map_err(failed)?;
-    Ok(Recompressed { digest: out.hash.finish(), bytes: out.bytes, annotations, file: Arc::new(file) })
+    Ok(Recompressed { digest: out.hash.finish(), bytes: out.bytes, annotations, diff_id, file: Arc::new(file) })
 }
 
-fn compress(plain: &mut dyn Read, out: Hashing, to: &Recompression) -> io::Result<(Hashing, Annotations)> {
-    if to.chunked {
-        return chunked::write(plain, out, to.level);
-    }
+/// What was written, and what is to be said of it.
+struct Packed {
+    out: Hashing,
+    annotations: Annotations,
+    diff_id: Option<DiffId>,
+}
+
+fn compress(plain: &mut dyn Read, out: Hashing, to: &Recompression) -> io::Result<Packed> {
     let out = match to.kind {
+        Compression::Gzip if to.chunked => {
+            let (out, Stargz { diff_id, annotations }) = toc::write_stargz(plain, out, to.level)?;
+            return Ok(Packed { out, annotations, diff_id: Some(diff_id) });
+        }
+        Compression::Zstd if to.chunked => {
+            let (out, annotations) = toc::write_chunked(plain, out, to.level)?;
+            return Ok(Packed { out, annotations, diff_id: None });
+        }
         Compression::None => {
             let mut out = out;
             pump(plain, &mut out)?;
@@ -89,7 +99,7 @@ fn compress(plain: &mut dyn Read, out: Hashing, to: &Recompression) -> io::Resul
             encoder.finish()
         }
     };
-    out.map(|out| (out, Annotations::new()))
+    out.map(|out| Packed { out, annotations: Annotations::new(), diff_id: None })
 }
 
 fn pump(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
@@ -101,59 +111,6 @@ fn pump(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-    }
-}
-
-/// A stream as a reader that hashes what it gives.
-struct Source<'s> {
-    stream: Box<dyn Stream + 's>,
-    left: Bytes,
-    hash: Hash,
-    read: u64,
-    /// Why reading failed, which an `io::Error` cannot carry.
-    problem: Option<Problem>,
-}
-
-impl Source<'_> {
-    fn read_to_end_of_blob(&mut self) -> Result<(), Problem> {
-        let mut buffer = vec![0; CHUNK_BYTES];
-        loop {
-            match self.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(_) => {}
-                Err(_) => return Err(self.problem.take().expect("reading fails with a problem")),
-            }
-        }
-    }
-
-    fn check(self, promised: &Descriptor) -> Result<(), Problem> {
-        if self.read != promised.size {
-            return Err(Problem::Size { by: "source", got: self.read, more: false, promised: promised.size });
-        }
-        match self.hash.finish() {
-            got if got == promised.digest => Ok(()),
-            got => Err(Problem::DigestMismatch { got, promised: promised.digest.clone() }),
-        }
-    }
-}
-
-impl Read for Source<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.left.is_empty() {
-            match self.stream.chunk() {
-                Ok(Some(chunk)) => self.left = chunk,
-                Ok(None) => return Ok(0),
-                Err(problem) => {
-                    self.problem = Some(problem);
-                    return Err(io::Error::other("the source failed"));
-                }
-            }
-            self.hash.update(&self.left);
-            self.read += self.left.len() as u64;
-        }
-        let got = into.len().min(self.left.len());
-        self.left.copy_to_slice(&mut into[..got]);
-        Ok(got)
     }
 }
 

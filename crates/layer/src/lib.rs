@@ -13,17 +13,21 @@ pub mod error;
 pub mod ids;
 pub mod index;
 pub mod limits;
+pub mod listing;
 pub mod pack;
 pub mod recipe;
 pub mod rootless_owner;
 mod stream;
+pub mod toc;
 pub mod unpack;
 
+pub use archive::Kind;
 pub use compression::{Compression, Decompressor, decompress};
 pub use error::{Error, HeaderFault, Refusal};
 pub use ids::{IdMap, IdRange};
 pub use index::Index;
 pub use limits::Limits;
+pub use listing::{Item, Listed, Listing, list, merged};
 pub use pack::{
     Change, PackOptions, Packed, archive, changes, diff, pack, pack_chosen, pack_into, pack_one, recompress, whiteout,
 };

@@ -26,7 +26,7 @@ pub(crate) struct ImageCopy {
     referrers: bool,
     #[command(flatten)]
     how: How,
-    /// Compress layers so (gzip, zstd, zstd:chunked)
+    /// Compress layers so (gzip, zstd, zstd:chunked, estargz)
     #[arg(long, value_name = "FORMAT")]
     dest_compress_format: Option<String>,
     /// How hard to compress
@@ -157,8 +157,12 @@ pub(crate) fn recompression(format: Option<&str>, level: Option<i32>) -> Result<
         Some("zstd:chunked") => {
             return Ok(Some(Recompression { kind: Compression::Zstd, chunked: true, level }));
         }
+        Some("estargz") => {
+            return Ok(Some(Recompression { kind: Compression::Gzip, chunked: true, level }));
+        }
         Some(other) => {
-            return Err(Failure::usage(format!("unknown compression {other:?}")).hint("gzip, zstd or zstd:chunked"));
+            let hint = "gzip, zstd, zstd:chunked or estargz";
+            return Err(Failure::usage(format!("unknown compression {other:?}")).hint(hint));
         }
     };
     Ok(Some(Recompression { kind, chunked: false, level }))

@@ -3,6 +3,7 @@
 mod archives;
 mod auth;
 mod debian_registry;
+mod files;
 mod hostile;
 mod image;
 mod mirrors;

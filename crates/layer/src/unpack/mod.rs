@@ -20,9 +20,9 @@ use knarr_spec::DiffId;
 use knarr_sys::Root;
 
 use self::entries::Unpacker;
-pub(crate) use self::place::{OPAQUE_NAME, Place, WHITEOUT_PREFIX, show};
+pub(crate) use self::place::{Meaning, OPAQUE_NAME, Place, WHITEOUT_PREFIX, show};
 use self::tree::Tree;
-pub(crate) use self::tree::{failed, is_dir, is_whiteout};
+pub(crate) use self::tree::{failed, is_dir, is_whiteout, refused};
 use crate::archive::Archive;
 use crate::stream::{End, Stream};
 use crate::{Compression, Error, IdMap, Limits};

@@ -22,6 +22,7 @@ cases!["peers":
     skopeo_knows_the_login_we_keep,
     skopeo_takes_our_registry_for_one,
     chunked_layers_say_what_skopeos_say,
+    estargz_layers_are_gzip_for_others,
     what_skopeo_signs_a_policy_lets_in,
     buildah_reads_what_we_write_and_we_read_what_buildah_writes,
     docker_loads_what_we_save_and_pushes_what_it_loaded,
@@ -212,6 +213,20 @@ fn chunked_layers_say_what_skopeos_say(lab: &Lab) {
 fn script(lab: &Lab, program: &str, script: &str) -> Done {
     tree(lab, program);
     peer(lab, &["bash", "-euc", script])
+}
+
+fn estargz_layers_are_gzip_for_others(lab: &Lab) {
+    let (_registry, _, name) = pushed(lab, "umoci");
+    let from = format!("docker://{name}");
+    lab.knarr(["image", "copy", "--dest-compress-format", "estargz", &from, "oci:ours:v1"]).ok();
+    peer(lab, &["umoci", "unpack", "--image", "ours:v1", "bundle"]).ok();
+    for (path, content) in [("two", "two".to_owned()), ("bin/x", "x".repeat(5000))] {
+        assert_eq!(std::fs::read_to_string(lab.path("bundle/rootfs").join(path)).expect("unpacked"), content);
+        lab.knarr(["image", "cat", "oci:ours:v1", path]).ok().prints(&content);
+    }
+    assert!(lab.path("bundle/rootfs/stargz.index.json").exists());
+    let podman = ["podman", "--root", "/here/podman", "--runroot", "/here/podman-run", "--storage-driver", "vfs"];
+    peer(lab, &[&podman[..], &["pull", "-q", "oci:/here/ours:v1"]].concat()).ok();
 }
 
 fn what_skopeo_signs_a_policy_lets_in(lab: &Lab) {

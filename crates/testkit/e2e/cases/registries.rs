@@ -26,6 +26,8 @@ cases!["registries":
     an_index_gives_the_image_of_a_platform,
     formats_are_converted_there_and_back,
     layers_are_recompressed,
+    files_are_listed_and_read_where_they_are,
+    an_estargz_image_is_an_image_like_others,
     digests_are_preserved_or_it_fails,
     a_copied_archive_loads_and_runs,
     remote_images_are_inspected,
@@ -297,6 +299,51 @@ fn layers_are_recompressed(lab: &Lab) {
     lab.knarr(["image", "copy", "--dest-decompress", &zstd, "dir:plain"]).ok();
     let hex = &image.diff_ids[0]["sha256:".len()..];
     assert!(lab.path("plain").join(hex).exists(), "the plain layer has its diff id's name");
+}
+
+fn files_are_listed_and_read_where_they_are(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "listed");
+    for form in ["zstd:chunked", "estargz", "gzip"] {
+        let there = format!("docker://{}/{}:v1", registry.address, form.replace(':', "-"));
+        let from = format!("docker://{name}");
+        lab.knarr(["image", "copy", "--dest-compress-format", form, "--dest-force-compress-format", &from, &there])
+            .ok();
+        let listed = lab.knarr(["image", "files", &there]).ok();
+        let table = "2 of 2 layers have a table of contents";
+        assert_eq!(listed.stderr.contains(table), form != "gzip", "{form}: {}", listed.stderr);
+        assert_eq!(lab.knarr(["image", "files", "--whole", &there]).ok().text(), listed.text(), "{form}");
+        listed.shows("/a/one\n").shows("/a/two\n");
+        let below = lab.knarr(["image", "files", "-l", "-q", &there, "a/two"]).ok();
+        assert!(!below.shows("-rw-------").shows("0:0").shows("/a/two").stdout.contains("/a/one"));
+        let text = lab.knarr(["image", "cat", &there, "/a/../a/two"]).ok();
+        assert_eq!(text.text(), "two listed");
+        lab.knarr(["image", "cat", &there, "/a"]).fails().says("not a regular file");
+    }
+    lab.knarr(["pull", "-q", &name]).ok();
+    lab.knarr(["image", "cat", &name, "a/two"]).ok().prints("two listed");
+    let digest = lab.knarr(["image", "files", "--format", "{{.Type}} {{.Layer}}", &name, "/a/one"]).ok();
+    assert_eq!(digest.text(), format!("file {}", image.layers[0].digest));
+}
+
+fn an_estargz_image_is_an_image_like_others(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "estargz");
+    let there = format!("{}/estargz:v1", registry.address);
+    let place = format!("docker://{there}");
+    lab.knarr(["image", "copy", "--dest-compress-format", "estargz", &format!("docker://{name}"), &place]).ok();
+    let raw = lab.knarr(["image", "inspect", "--raw", &place]).ok().json();
+    assert_eq!(raw["layers"][0]["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
+    assert!(raw["layers"][0]["annotations"]["containerd.io/snapshot/stargz/toc.digest"].is_string());
+    assert_ne!(raw["config"]["digest"], image.config.digest.as_str());
+    // The tars have another file, so that the config must name others: a pull compares.
+    lab.knarr(["pull", "-q", &there]).ok();
+    let config = lab.knarr(["image", "inspect", "--config", &place]).ok().json();
+    assert_eq!(config["config"]["Labels"]["ship"], "estargz");
+    // What is eStargz already stays as it is.
+    let again = format!("docker://{}/again:v1", registry.address);
+    lab.knarr(["image", "copy", "--dest-compress-format", "estargz", &place, &again]).ok();
+    assert_eq!(digest_at(lab, &again), digest_at(lab, &place));
+    let words = ["image", "copy", "--preserve-digests", "--dest-compress-format", "estargz", &place, "dir:x"];
+    lab.knarr(words).ok();
 }
 
 fn digests_are_preserved_or_it_fails(lab: &Lab) {
