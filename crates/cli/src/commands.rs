@@ -46,6 +46,7 @@ mod rmi;
 mod run;
 mod save;
 mod search;
+mod sign;
 mod start;
 mod stop;
 mod system_prune;
@@ -149,6 +150,9 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
             Entry::of::<list_tags::ListTags>(),
             Entry::of::<image_delete::ImageDelete>(),
             Entry::of::<manifest_digest::ManifestDigest>(),
+            Entry::of::<sign::GenerateSigstoreKey>(),
+            Entry::of::<sign::StandaloneSign>(),
+            Entry::of::<sign::StandaloneVerify>(),
         ],
     ),
     (
@@ -169,11 +173,14 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
 pub(crate) const SKOPEO: &[(&str, Entry)] = &[
     ("copy", Entry::of::<image_copy::ImageCopy>()),
     ("delete", Entry::of::<image_delete::ImageDelete>()),
+    ("generate-sigstore-key", Entry::of::<sign::GenerateSigstoreKey>()),
     ("inspect", Entry::of::<image_look::Inspect>()),
     ("list-tags", Entry::of::<list_tags::ListTags>()),
     ("login", Entry::of::<login::Login>()),
     ("logout", Entry::of::<logout::Logout>()),
     ("manifest-digest", Entry::of::<manifest_digest::ManifestDigest>()),
+    ("standalone-sign", Entry::of::<sign::StandaloneSign>()),
+    ("standalone-verify", Entry::of::<sign::StandaloneVerify>()),
     ("sync", Entry::of::<image_sync::ImageSync>()),
 ];
 

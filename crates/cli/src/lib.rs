@@ -19,6 +19,7 @@ mod help;
 mod json;
 pub mod listing;
 mod output;
+mod passphrase;
 mod progress;
 mod registries_d;
 mod rows;

@@ -30,17 +30,21 @@ fn merge(all: &mut Lookaside, text: &str) -> Result<(), String> {
     for (key, value) in entries(&document, "the file")? {
         match key.as_str() {
             "default-docker" => {
-                if let Some(url) = url(value)? {
-                    let twice = all.default.replace(url).is_some();
-                    if twice {
-                        return Err("default-docker is in two files".to_owned());
-                    }
+                let urls = urls(value)?;
+                if (urls.read.is_some() && all.default.is_some())
+                    || (urls.write.is_some() && all.staging_default.is_some())
+                {
+                    return Err("default-docker is in two files".to_owned());
                 }
+                (all.default, all.staging_default) =
+                    (urls.read.or(all.default.take()), urls.write.or(all.staging_default.take()));
             }
             "docker" => {
                 for (scope, value) in entries(value, "docker")? {
-                    let Some(url) = url(value)? else { continue };
-                    if all.scopes.insert(scope.clone(), url).is_some() {
+                    let urls = urls(value)?;
+                    let read = urls.read.and_then(|url| all.scopes.insert(scope.clone(), url));
+                    let write = urls.write.and_then(|url| all.staging.insert(scope.clone(), url));
+                    if read.or(write).is_some() {
                         return Err(format!("{scope} is in two files"));
                     }
                 }
@@ -51,14 +55,22 @@ fn merge(all: &mut Lookaside, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Where signatures are read; where they are written is nothing to us.
-fn url(value: &crate::yaml::Node) -> Result<Option<String>, String> {
-    let mut found = None;
+/// Where signatures are read, and where they are written if that is another place.
+#[derive(Default)]
+struct Urls {
+    read: Option<String>,
+    write: Option<String>,
+}
+
+fn urls(value: &crate::yaml::Node) -> Result<Urls, String> {
+    let mut found = Urls::default();
     for (key, value) in entries(value, "a scope")? {
         match key.as_str() {
-            "lookaside" => found = Some(scalar(value, key)?),
-            "sigstore" => found = found.or(Some(scalar(value, key)?)),
-            "lookaside-staging" | "sigstore-staging" | "use-sigstore-attachments" => {}
+            "lookaside" => found.read = Some(scalar(value, key)?),
+            "sigstore" => found.read = found.read.or(Some(scalar(value, key)?)),
+            "lookaside-staging" => found.write = Some(scalar(value, key)?),
+            "sigstore-staging" => found.write = found.write.or(Some(scalar(value, key)?)),
+            "use-sigstore-attachments" => {}
             other => return Err(format!("unknown key {other:?}")),
         }
     }
@@ -85,6 +97,7 @@ mod tests {
         let two = "docker:\n  r.example/team:\n    sigstore: http://sigs.example\n  quiet.example:\n    use-sigstore-attachments: true\n";
         let found = merged(&[one, two]).unwrap();
         assert_eq!(found.default.as_deref(), Some("file:///all"));
+        assert_eq!((found.staging_default.as_deref(), found.staging.len()), (Some("file:///staging"), 0));
         assert_eq!(
             found.scopes.into_iter().collect::<Vec<_>>(),
             [("r.example/team".into(), "http://sigs.example".into())]

@@ -24,12 +24,13 @@ use crate::error::{Inconsistency, Part};
 use crate::fetch::{self, Fetch, embedded};
 use crate::http::Http;
 use crate::network::Network;
-use crate::origin::{Document, Origin, Stream, check_content, read_all};
+use crate::origin::{Carried, Document, Origin, Stream, check_content, read_all};
 use crate::policy::{Policy, Subject};
 use crate::progress::{LayerState, Outcome, Progress, Silent};
 use crate::recompress::recompress;
 use crate::registry::{Mounts, Push, Registry};
 use crate::segments::{self, Connections};
+use crate::sign::Signing;
 use crate::sink::{Opener, Presence, Sink};
 use crate::stored::Stored;
 use crate::together::together;
@@ -92,6 +93,8 @@ pub struct CopyOptions<'a> {
     pub preserve_digests: bool,
     /// Signatures, attestations and whatever else refers to the images come too.
     pub referrers: bool,
+    /// Who signs what is written: the root, and the images of an index.
+    pub signing: Signing,
     /// How the source is reached.
     pub source: Network,
     /// How the destination is reached.
@@ -125,6 +128,7 @@ impl CopyOptions<'static> {
             keep_plain: false,
             preserve_digests: false,
             referrers: false,
+            signing: Signing::default(),
             source: Network::default(),
             destination: Network::default(),
             policy: Policy::default(),
@@ -165,9 +169,12 @@ pub struct Copied {
 /// Copies the image `from` means to `to`. `store` is needed for `local:` on either side.
 pub fn copy(store: Option<&Store>, from: &Place, to: &Place, options: &CopyOptions<'_>) -> Result<Copied, Error> {
     let copied = with_origin(store, from, options, |origin, names| match (to, store) {
+        (Place::Local(_), Some(_)) if !options.signing.signers.is_empty() => {
+            Err(Problem::Unsupported("signatures cannot be kept in the store".to_owned()))
+        }
         (Place::Local(name), Some(store)) => into_store(store, from, name, names, origin, options),
         _ => with_sink(store, to, origin, options, |sink| {
-            let copied = Copier { origin, sink, from, options }.run()?;
+            let copied = Copier { origin, sink, from, to, options }.run()?;
             sink.finish()?;
             Ok(copied)
         }),
@@ -285,6 +292,7 @@ pub(crate) struct Copier<'c> {
     pub(crate) origin: &'c dyn Origin,
     pub(crate) sink: &'c dyn Sink,
     pub(crate) from: &'c Place,
+    pub(crate) to: &'c Place,
     pub(crate) options: &'c CopyOptions<'c>,
 }
 
@@ -342,11 +350,22 @@ impl Copier<'_> {
             }
         };
         let Written { document, digest, same } = written;
+        self.sign(&digest, true)?;
         self.sink.put_root(&document, &digest).map_err(|problem| problem.of(Part::Manifest(digest.to_string())))?;
         if self.options.referrers && same {
             self.referrers(&digest, &mut HashSet::new())?;
         }
         Ok(Copied { digest, bytes: document.bytes.len() as u64, media_type: document.media_type })
+    }
+
+    /// Before what is signed can be seen.
+    fn sign(&self, digest: &Digest, root: bool) -> Result<(), Problem> {
+        let signing = &self.options.signing;
+        if signing.signers.is_empty() {
+            return Ok(());
+        }
+        let signatures = signing.sign(digest, &signing.name(self.to)?)?;
+        self.sink.put_signatures(digest, root, &signatures)
     }
 
     /// Goes down to the manifest for the platform; all documents on the way, and the last once more with its digest.
@@ -397,6 +416,7 @@ impl Copier<'_> {
                 true => self.index(child, &entry.digest, depth + 1)?,
                 false => self.image(child, &entry.digest)?,
             };
+            self.sign(&written.digest, false)?;
             self.sink.put_manifest(&written.document, &written.digest)?;
             if self.options.referrers && written.same {
                 self.referrers(&written.digest, &mut HashSet::new())?;
@@ -658,14 +678,4 @@ fn described(plan: &LayerPlan<'_>, made: &HashMap<Digest, Made>, format: Format)
         layer.annotations.extend(made.annotations.clone());
     }
     Ok(layer)
-}
-
-/// Bytes that were in a descriptor.
-struct Carried(Option<bytes::Bytes>, u64);
-
-impl Stream for Carried {
-    fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Problem> {
-        let rest = self.0.take().map(|bytes| bytes.slice((self.1 as usize).min(bytes.len())..));
-        Ok(rest.filter(|rest| !rest.is_empty()))
-    }
 }

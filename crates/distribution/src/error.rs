@@ -400,6 +400,9 @@ pub enum Problem {
     /// The signature policy does not allow the image.
     #[error("Source image rejected: {0}")]
     Rejected(String),
+    /// A signature could not be made, or does not verify.
+    #[error("{0}")]
+    Signature(String),
     /// A file of the user's cannot be read.
     #[error("{}", .path.display())]
     File {
@@ -578,7 +581,7 @@ impl Problem {
             P::UnknownAlgorithm { .. } | P::MediaType { .. } => Kind::Unsupported,
             P::Platform { .. } => Kind::Platform,
             P::Blocked(_) | P::Rejected(_) => Kind::Forbidden,
-            P::PreserveDigests(_) => Kind::Invalid,
+            P::PreserveDigests(_) | P::Signature(_) => Kind::Invalid,
             P::Unsupported(_) => Kind::Unsupported,
             P::NotStored(_) => Kind::NotFound,
             P::ConfigFile { .. } | P::BadLocation { .. } | P::Helper { .. } | P::Proxy(_) | P::Lookaside { .. } => {

@@ -1,10 +1,11 @@
 //! Where signatures lie that registries do not hold: the lookaside storage of registries.d.
 //!
 //! Spec: containers-registries.d(5); `<base>/<repository>@<algorithm>=<hex>/signature-<n>`, n from 1 until there is none.
-//! Law: pure but for [`signatures`], which reads what others wrote and believes nothing of it.
+//! Law: pure but for [`signatures`], which reads what others wrote and believes nothing of it, and [`write`], which replaces nothing.
 //! Not here: reading registries.d (the caller), what a signature is worth (`policy`).
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
 use knarr_spec::{Digest, Reference};
@@ -20,6 +21,10 @@ pub struct Lookaside {
     pub scopes: BTreeMap<String, String>,
     /// The base URL for everything else.
     pub default: Option<String>,
+    /// Where those of a scope are written, if not where they are read.
+    pub staging: BTreeMap<String, String>,
+    /// The same of everything else.
+    pub staging_default: Option<String>,
 }
 
 impl Lookaside {
@@ -28,6 +33,45 @@ impl Lookaside {
         let scopes = reference_scopes(reference);
         scopes.iter().find_map(|scope| self.scopes.get(scope)).or(self.default.as_ref())
     }
+
+    /// The base URL signatures of `reference` are written to.
+    fn base_to_write(&self, reference: &Reference) -> Option<&String> {
+        let scopes = reference_scopes(reference);
+        let of_scope = scopes.iter().find_map(|scope| self.staging.get(scope).or_else(|| self.scopes.get(scope)));
+        of_scope.or(self.staging_default.as_ref()).or(self.default.as_ref())
+    }
+}
+
+/// Keeps one more signature of the manifest `digest` of `reference`, behind those that are there.
+pub(crate) fn write(
+    lookaside: &Lookaside,
+    reference: &Reference,
+    digest: &Digest,
+    signature: &[u8],
+) -> Result<(), Problem> {
+    let base = lookaside.base_to_write(reference).ok_or_else(|| {
+        let what = "registries.d names no place for signatures of";
+        Problem::Unsupported(format!("{what} {}; name one as lookaside", reference.name()))
+    })?;
+    let bad = |why: &str| Problem::Lookaside { url: base.clone(), why: why.to_owned() };
+    let url = Url::parse(base).map_err(|error| bad(&error.to_string()))?;
+    if url.scheme() != "file" {
+        return Err(bad("signatures are written to files only; name a file: URL as lookaside-staging"));
+    }
+    let above = url.to_file_path().map_err(|()| bad("not a path of this machine"))?;
+    let name = format!("{}@{}={}", reference.repository(), digest.algorithm().as_str(), digest.encoded());
+    let dir = above.join(name);
+    let failed = |path: &Path, source| Problem::File { path: path.to_owned(), source };
+    std::fs::create_dir_all(&dir).map_err(|source| failed(&dir, source))?;
+    for number in 1..=limits::SIGNATURES_MAX {
+        let path = dir.join(format!("signature-{number}"));
+        match std::fs::File::create_new(&path) {
+            Ok(mut file) => return file.write_all(signature).map_err(|source| failed(&path, source)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(failed(&path, source)),
+        }
+    }
+    Err(bad("there are too many signatures already"))
 }
 
 /// The scopes of a name, the most specific first: itself, its repository and what is above, its registry, domains above that.
@@ -111,6 +155,7 @@ mod tests {
                 scope("*.wild.example", "file:///wild"),
             ]),
             default: None,
+            ..Lookaside::default()
         };
         assert_eq!(lookaside.base(&reference.parse().unwrap()).map(String::as_str), expect, "{reference}");
         let with_default = Lookaside { default: Some("file:///all".to_owned()), ..lookaside };

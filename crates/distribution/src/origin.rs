@@ -70,6 +70,16 @@ pub(crate) trait Stream {
     fn chunk(&mut self) -> Result<Option<Bytes>, Problem>;
 }
 
+/// Bytes that are here, from an offset on.
+pub(crate) struct Carried(pub(crate) Option<Bytes>, pub(crate) u64);
+
+impl Stream for Carried {
+    fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
+        let rest = self.0.take().map(|bytes| bytes.slice((self.1 as usize).min(bytes.len())..));
+        Ok(rest.filter(|rest| !rest.is_empty()))
+    }
+}
+
 /// The whole of a small stream.
 pub(crate) fn read_all(stream: &mut dyn Stream, bytes_max: u64) -> Result<Vec<u8>, Problem> {
     let mut content = Vec::new();

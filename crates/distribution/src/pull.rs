@@ -53,8 +53,8 @@ pub fn fetch_document(store: &Store, name: &Reference, options: &CopyOptions<'_>
 fn keep_document(store: &Store, name: &Reference, options: &CopyOptions<'_>) -> Result<Copied, Problem> {
     let http = Http::new(&options.source)?;
     let origin = Registry::new(&http, name, options.progress, false)?;
-    let from = Place::Registry(name.clone());
-    Copier { origin: &origin, sink: &StoreSink(store), from: &from, options }.run()
+    let (from, to) = (Place::Registry(name.clone()), Place::Local(name.to_string()));
+    Copier { origin: &origin, sink: &StoreSink(store), from: &from, to: &to, options }.run()
 }
 
 fn from_registry(

@@ -48,8 +48,8 @@ fn send(store: &Store, origin: &Stored<'_>, name: &Reference, options: &CopyOpti
     let http = Http::new(&options.destination)?;
     let mounts = Mounts { of_blob: known_places(store, name.registry())?, of_all: Vec::new() };
     let sink = Push::new(&http, name, mounts, options.progress, Some(store))?;
-    let from = Place::Local(name.to_string());
-    Copier { origin, sink: &sink, from: &from, options }.run()
+    let (from, to) = (Place::Local(name.to_string()), Place::Registry(name.clone()));
+    Copier { origin, sink: &sink, from: &from, to: &to, options }.run()
 }
 
 /// Which repositories of `registry` are known to have which layers, from the images of the store.

@@ -7,6 +7,7 @@ use knarr_spec::{Descriptor, Digest};
 
 use crate::Problem;
 use crate::origin::{Document, Stream};
+use crate::sign::Signature;
 
 /// Gives the bytes of a blob from an offset on, as often as needed.
 pub(crate) type Opener<'o> = dyn Fn(u64) -> Result<Box<dyn Stream + 'o>, Problem> + Sync + 'o;
@@ -64,6 +65,12 @@ pub(crate) trait Sink: Sync {
     fn put_tagged(&self, document: &Document, digest: &Digest, tag: &str) -> Result<(), Problem> {
         let _ = tag;
         self.put_manifest(document, digest)
+    }
+
+    /// Takes signatures of the manifest `digest`, which comes later; of the root, or of one below it.
+    fn put_signatures(&self, digest: &Digest, root: bool, signatures: &[Signature]) -> Result<(), Problem> {
+        let _ = (digest, root, signatures);
+        Err(Problem::Unsupported("signatures cannot be kept at this destination".to_owned()))
     }
 
     /// Makes everything visible.

@@ -6,6 +6,7 @@ use knarr_distribution::{CopyOptions, Format, MultiArch, Place, Recompression};
 use knarr_spec::media_type::Compression;
 use knarr_spec::{Digest, Reference};
 
+use super::sign::SignFlags;
 use crate::access::{self, Access, DestinationSide, OneSide, SourceSide, Tool};
 use crate::failure::Failure;
 use crate::progress::CopyLines;
@@ -89,6 +90,8 @@ pub(crate) struct How {
     /// Copy no signatures; without --referrers none is copied anyway
     #[arg(long)]
     remove_signatures: bool,
+    #[command(flatten)]
+    sign: SignFlags,
 }
 
 /// Both registries of a copy, and what holds for either.
@@ -122,15 +125,15 @@ impl Sides {
 }
 
 impl How {
-    /// Whether manifests may come out as others.
-    pub(crate) fn converts(&self) -> bool {
-        self.format.is_some()
+    /// Whether there is something to do where the same manifest is there already: it may come out as another, or be signed.
+    pub(crate) fn changes_what_is_there(&self) -> bool {
+        self.format.is_some() || self.sign.is_given()
     }
 
     /// Puts it into `options`.
     pub(crate) fn apply<'a>(&self, options: CopyOptions<'a>) -> Result<CopyOptions<'a>, Failure> {
         let format = manifest_format(self.format.as_deref())?;
-        Ok(CopyOptions { format, preserve_digests: self.preserve_digests, ..options })
+        Ok(CopyOptions { format, preserve_digests: self.preserve_digests, signing: self.sign.signing()?, ..options })
     }
 }
 

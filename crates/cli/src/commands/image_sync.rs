@@ -206,7 +206,8 @@ impl ImageSync {
         destination: &Network,
         lines: &CopyLines,
     ) -> Result<String, Failure> {
-        if let (Place::Registry(source_name), Place::Registry(name), false) = (from, to, self.how.converts())
+        if let (Place::Registry(source_name), Place::Registry(name), false) =
+            (from, to, self.how.changes_what_is_there())
             && let (Ok(here), Ok(there)) = (look::digest(source_name, source), look::digest(name, destination))
             && here == there
         {

@@ -1,12 +1,9 @@
 //! `login`.
 
 use std::io::{IsTerminal, Read};
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use knarr_distribution::auth::login::{self, Kept};
-
-use knarr_engine::terminal::NoEcho;
 
 use crate::access::{self, Access};
 use crate::failure::Failure;
@@ -141,15 +138,7 @@ impl Login {
             Some(user) => user,
             None => ask("Username", known.as_deref())?,
         };
-        anstream::eprint!("Password: ");
-        let mut password = String::new();
-        {
-            let stdin = std::io::stdin();
-            let _silent = NoEcho::enter(stdin.as_fd()).map_err(|error| Failure::new(error.to_string()))?;
-            stdin.read_line(&mut password).map_err(|error| Failure::new(format!("read the password: {error}")))?;
-        }
-        anstream::eprintln!();
-        Ok((user, password.trim_end_matches(['\n', '\r']).to_owned()))
+        Ok((user, crate::passphrase::line("Password")?))
     }
 }
 

@@ -5,6 +5,7 @@ use knarr_engine::image::push;
 use knarr_spec::{Platform, Reference};
 
 use super::image_copy::{recompression, write_digest};
+use super::sign::SignFlags;
 use crate::access::{self, OneSide};
 use crate::failure::Failure;
 use crate::output::print;
@@ -40,6 +41,8 @@ pub(crate) struct Push {
     #[arg(long, value_name = "FILE")]
     digestfile: Option<std::path::PathBuf>,
     #[command(flatten)]
+    sign: SignFlags,
+    #[command(flatten)]
     side: OneSide,
     /// NAME[:TAG]
     image: String,
@@ -73,6 +76,7 @@ impl Verb for Push {
             recompress: recompression(self.compression_format.as_deref(), self.compression_level)?,
             keep_plain: true,
             referrers: self.all,
+            signing: self.sign.signing()?,
             destination: access::network(&self.side.access()).map_err(access::failure)?,
             progress: &lines,
             ..CopyOptions::new(context.store.state())

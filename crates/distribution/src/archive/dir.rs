@@ -15,6 +15,7 @@ use super::members::{Directory, Members};
 use super::partial::store_blob;
 use crate::error::ArchiveProblem;
 use crate::origin::{Document, Origin, Stream, check_content};
+use crate::sign::Signature;
 use crate::sink::{Manners, Opener, Presence, Sink};
 use crate::{Problem, limits, lookaside};
 
@@ -110,6 +111,13 @@ impl Sink for DirSink {
 
     fn put_manifest(&self, document: &Document, digest: &Digest) -> Result<(), Problem> {
         write_file(&self.0.join(manifest_name(digest)), &document.bytes)
+    }
+
+    fn put_signatures(&self, digest: &Digest, root: bool, signatures: &[Signature]) -> Result<(), Problem> {
+        let prefix = if root { String::new() } else { format!("{}.", digest.encoded()) };
+        signatures.iter().zip(1..).try_for_each(|(signature, number)| {
+            write_file(&self.0.join(format!("{prefix}signature-{number}")), &signature.file())
+        })
     }
 
     fn put_root(&self, document: &Document, _: &Digest) -> Result<(), Problem> {

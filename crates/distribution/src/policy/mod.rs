@@ -7,8 +7,8 @@
 //! counts only for the digest it names, of a document on the way from the image's name to its manifest.
 //! Not here: finding the file.
 
-mod openpgp;
-mod simple;
+pub(crate) mod openpgp;
+pub(crate) mod simple;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,12 +28,12 @@ use crate::{Place, Problem, limits};
 /// Largest signed claim; they are half a kilobyte.
 const CLAIM_BYTES_MAX: u64 = 1 << 20;
 
-const CLAIM_TYPE: &str = "cosign container image signature";
-const CLAIM_MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+pub(crate) const CLAIM_TYPE: &str = "cosign container image signature";
+pub(crate) const CLAIM_MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+pub(crate) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
 /// DER of a SubjectPublicKeyInfo up to the point, for the two curves.
-const P256_PREFIX: [u8; 26] = [
+pub(crate) const P256_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
@@ -169,14 +169,19 @@ fn shown(place: &Place) -> String {
     }
 }
 
+/// Where cosign keeps the signatures of the manifest `digest`.
+pub(crate) fn signatures_tag(digest: &Digest) -> String {
+    format!("{}-{}.sig", digest.algorithm().as_str(), digest.encoded())
+}
+
 /// A public key that signatures are checked with.
-struct Key {
+pub(crate) struct Key {
     algorithm: &'static dyn VerificationAlgorithm,
     point: Vec<u8>,
 }
 
 impl Key {
-    fn parse(pem: &str) -> Result<Key, String> {
+    pub(crate) fn parse(pem: &str) -> Result<Key, String> {
         let body = pem.split("-----BEGIN PUBLIC KEY-----").nth(1).ok_or("not a PEM public key")?;
         let body = body.split("-----END").next().unwrap_or_default();
         let text: String = body.split_whitespace().collect();
@@ -193,7 +198,7 @@ impl Key {
         Err("only ECDSA keys on P-256 and P-384 are supported".to_owned())
     }
 
-    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(self.algorithm, &self.point).verify(message, signature).is_ok()
     }
 }
@@ -230,8 +235,7 @@ impl Sigstore {
         let mut why = "A signature was required, but no signature exists".to_owned();
         for document in subject.documents {
             let digest = Digest::sha256_of(document);
-            let tag = format!("{}-{}.sig", digest.algorithm().as_str(), digest.encoded());
-            let Some(signatures) = subject.origin.tagged(&tag)? else { continue };
+            let Some(signatures) = subject.origin.tagged(&signatures_tag(&digest))? else { continue };
             let malformed = |source| Problem::Malformed { what: "manifest of signatures", source };
             let signatures: Manifest = serde_json::from_slice(&signatures.bytes).map_err(malformed)?;
             for layer in signatures.layers.iter().take(limits::SIGNATURES_MAX) {

@@ -25,24 +25,30 @@ const ARMOUR_END: &str = "-----END PGP PUBLIC KEY BLOCK-----";
 /// Words of gpgv that spoil a signature, whatever else it says.
 const SPOILS: [&str; 6] = ["BADSIG", "ERRSIG", "EXPSIG", "EXPKEYSIG", "REVKEYSIG", "NO_PUBKEY"];
 
+/// A signature that counts.
+pub(crate) struct Opened {
+    /// What was signed.
+    pub(crate) payload: Vec<u8>,
+    /// Of the key that made it; and of the key that one belongs to, where it is another.
+    pub(crate) fingerprints: Vec<String>,
+}
+
 /// Public keys, as gpgv reads them.
-pub(super) struct Keyring {
+pub(crate) struct Keyring {
     gpgv: PathBuf,
     dir: tempfile::TempDir,
 }
 
 impl Keyring {
     /// Of keys, armoured or not.
-    pub(super) fn of(keys: &[Vec<u8>]) -> Result<Keyring, Problem> {
+    pub(crate) fn of(keys: &[Vec<u8>]) -> Result<Keyring, Problem> {
         let gpgv = PLACES.iter().map(Path::new).find(|path| path.is_file()).ok_or_else(|| {
-            let what =
-                "the policy wants an OpenPGP signature (signedBy), and gpgv, which checks them, is not installed";
+            let what = "an OpenPGP signature is wanted, and gpgv, which checks them, is not installed";
             Problem::Rejected(format!("{what}; install the package gpgv or gnupg"))
         })?;
         let mut ring = Vec::new();
         for key in keys {
-            let unreadable =
-                || Problem::Rejected("a key of the policy is neither an OpenPGP key nor an armoured one".into());
+            let unreadable = || Problem::Rejected("a key is neither an OpenPGP key nor an armoured one".into());
             ring.extend(binary(key).ok_or_else(unreadable)?);
         }
         let dir =
@@ -59,7 +65,7 @@ impl Keyring {
     }
 
     /// What was signed, if a key of ours made the signature; else why it does not count.
-    pub(super) fn open(&self, signature: &[u8]) -> Result<Result<Vec<u8>, String>, Problem> {
+    pub(crate) fn open(&self, signature: &[u8]) -> Result<Result<Opened, String>, Problem> {
         let signed = self.write("signed", signature)?;
         let mut command = Command::new(&self.gpgv);
         command.arg("--homedir").arg(self.dir.path()).arg("--keyring").arg(self.dir.path().join("keys"));
@@ -68,11 +74,19 @@ impl Keyring {
         let output = command.output().map_err(|source| Problem::File { path: self.gpgv.clone(), source })?;
         let said = String::from_utf8_lossy(&output.stderr);
         Ok(match refusal(&said) {
-            None if output.status.success() => Ok(output.stdout),
+            None if output.status.success() => Ok(Opened { payload: output.stdout, fingerprints: fingerprints(&said) }),
             None => Err("gpgv failed".to_owned()),
             Some(why) => Err(why),
         })
     }
+}
+
+/// The key that gpgv says made a signature, and the one it belongs to.
+fn fingerprints(said: &str) -> Vec<String> {
+    let valid = said.lines().find_map(|line| line.strip_prefix("[GNUPG:] VALIDSIG "));
+    let words: Vec<&str> = valid.unwrap_or_default().split_whitespace().collect();
+    let primary = words.last().filter(|word| words.len() > 1 && word.len() == words[0].len() && *word != &words[0]);
+    words.first().into_iter().chain(primary).map(|word| (*word).to_owned()).collect()
 }
 
 /// Why a signature of which gpgv says this does not count.
@@ -138,6 +152,15 @@ mod tests {
         check(two, Some("2 signatures"));
         check("NODATA 1", Some("no signature"));
         check("", Some("no signature"));
+    }
+
+    #[test]
+    fn the_key_that_signed_and_the_one_above_it_are_told() {
+        let (sub, main) = ("A".repeat(40), "B".repeat(40));
+        let said = |first: &str| format!("[GNUPG:] VALIDSIG {first} 2026-01-01 1700000000 0 4 0 1 8 00 {main}\n");
+        assert_eq!(fingerprints(&said(&sub)), [sub, main.clone()]);
+        assert_eq!(fingerprints(&said(&main)), std::slice::from_ref(&main));
+        assert!(fingerprints("").is_empty());
     }
 
     fn check_binary(key: &[u8], expect: Option<&[u8]>) {

@@ -15,7 +15,7 @@ use super::openpgp::Keyring;
 use super::{Identity, Subject};
 use crate::{Place, Problem};
 
-const CLAIM_TYPE: &str = "atomic container signature";
+pub(crate) const CLAIM_TYPE: &str = "atomic container signature";
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -116,26 +116,31 @@ impl Simple {
             return Ok(Err("a signature that is not OpenPGP's".to_owned()));
         }
         let payload = match keyring.open(signature)? {
-            Ok(payload) => payload,
+            Ok(opened) => opened.payload,
             Err(why) => return Ok(Err(format!("Invalid GPG signature: {why}"))),
         };
         Ok(self.fits(&payload, digest, place))
     }
 
     fn fits(&self, payload: &[u8], digest: &Digest, place: &Place) -> Result<(), String> {
-        let claim: Claim = serde_json::from_slice(payload).map_err(|error| format!("malformed signature: {error}"))?;
-        let Critical { kind, image, identity } = claim.critical;
-        if kind != CLAIM_TYPE {
-            return Err(format!("a signature of unknown type {kind:?}"));
-        }
         let wanted = self.signed_identity.as_ref().unwrap_or(&Identity::MatchRepoDigestOrExact);
-        if !wanted.accepts(place, &identity.reference) {
-            return Err(format!("Signature for identity {:?} is not accepted", identity.reference));
-        }
-        match image.digest == *digest {
-            true => Ok(()),
-            false => Err(format!("Signature for digest {} does not match", image.digest)),
-        }
+        claims(payload, digest, |signed| wanted.accepts(place, signed))
+    }
+}
+
+/// Whether what was signed makes `digest` the image of a name that is accepted; else why not.
+pub(crate) fn claims(payload: &[u8], digest: &Digest, accepts: impl Fn(&str) -> bool) -> Result<(), String> {
+    let claim: Claim = serde_json::from_slice(payload).map_err(|error| format!("malformed signature: {error}"))?;
+    let Critical { kind, image, identity } = claim.critical;
+    if kind != CLAIM_TYPE {
+        return Err(format!("a signature of unknown type {kind:?}"));
+    }
+    if !accepts(&identity.reference) {
+        return Err(format!("Signature for identity {:?} is not accepted", identity.reference));
+    }
+    match image.digest == *digest {
+        true => Ok(()),
+        false => Err(format!("Signature for digest {} does not match", image.digest)),
     }
 }
 

@@ -11,16 +11,18 @@ use bytes::Bytes;
 use knarr_spec::{Descriptor, Digest, Index, Manifest, Reference, media_type};
 use knarr_store::Store;
 use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 
 use super::endpoint::{Call, Endpoint, Target};
 use super::patience::patiently;
 use super::upload::Upload;
 use crate::error::Part;
 use crate::http::{Body, Http};
-use crate::origin::{Document, digest_as};
+use crate::origin::{Carried, Document, check_content, digest_as};
 use crate::progress::Progress;
+use crate::sign::Signature;
 use crate::sink::{Manners, Opener, Presence, Sink};
-use crate::{Problem, limits};
+use crate::{Problem, limits, lookaside, policy};
 
 /// Where blobs may be had within the registry: repositories by digest.
 #[derive(Debug, Clone, Default)]
@@ -117,6 +119,65 @@ impl<'a> Push<'a> {
     }
 }
 
+/// A signed claim, and its signature in base64.
+type Claim<'s> = (&'s Vec<u8>, &'s String);
+
+impl Push<'_> {
+    /// Adds signed claims to the image under the tag made of `digest`, where cosign keeps them.
+    fn attach(&self, digest: &Digest, claims: &[Claim<'_>]) -> Result<(), Problem> {
+        let tag = policy::signatures_tag(digest);
+        let (mut layers, mut config) = self.attached(&tag)?;
+        for (payload, signature) in claims {
+            let mut layer = self.put_bytes(policy::CLAIM_MEDIA_TYPE, payload)?;
+            layer.annotations.insert(policy::SIGNATURE.to_owned(), (*signature).clone());
+            if let Some(diff_ids) = config["rootfs"]["diff_ids"].as_array_mut() {
+                diff_ids.push(layer.digest.as_str().into());
+            }
+            layers.push(layer);
+        }
+        let config = self.put_bytes(media_type::OCI_CONFIG, &serde_json::to_vec(&config).expect("it is JSON"))?;
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "config": config, "layers": layers,
+        });
+        let document = Document {
+            bytes: serde_json::to_vec(&manifest).expect("strings and numbers"),
+            media_type: media_type::OCI_MANIFEST.to_owned(),
+        };
+        self.put(&document, &Digest::sha256_of(&document.bytes), &tag)
+    }
+
+    /// The signatures that are there, and the config that counts them.
+    fn attached(&self, tag: &str) -> Result<(Vec<Descriptor>, Value), Problem> {
+        let bytes = match self.endpoint.manifest(tag) {
+            Ok((bytes, _)) => bytes,
+            Err(problem) if matches!(problem.innermost(), Problem::ManifestUnknown { .. }) => {
+                let config =
+                    json!({"architecture": "", "os": "", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}});
+                return Ok((Vec::new(), config));
+            }
+            Err(problem) => return Err(problem),
+        };
+        let malformed = |source| Problem::Malformed { what: "manifest of signatures", source };
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(malformed)?;
+        let config = &manifest.config.digest;
+        let answer = patiently(self.endpoint.http(), || {
+            self.endpoint.checked(self.endpoint.blob(config, 0, None)?, None)?.document(limits::CONFIG_BYTES_MAX)
+        })?;
+        check_content(&answer, config, Some(manifest.config.size), "registry")?;
+        let config = serde_json::from_slice(&answer).map_err(malformed)?;
+        Ok((manifest.layers, config))
+    }
+
+    fn put_bytes(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, Problem> {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let descriptor = Descriptor::new(media_type, Digest::sha256_of(&bytes), bytes.len() as u64);
+        if self.presence(&descriptor)? == Presence::Absent {
+            self.put_blob(&descriptor, &|offset| Ok(Box::new(Carried(Some(bytes.clone()), offset))), &|_| ())?;
+        }
+        Ok(descriptor)
+    }
+}
+
 /// The subject of a manifest, and what its index of referrers says of the manifest.
 fn subject(document: &Document) -> Option<(Digest, Descriptor)> {
     let digest = Digest::sha256_of(&document.bytes);
@@ -172,6 +233,20 @@ impl Sink for Push<'_> {
 
     fn put_tagged(&self, document: &Document, digest: &Digest, tag: &str) -> Result<(), Problem> {
         self.put(document, digest, tag)
+    }
+
+    fn put_signatures(&self, digest: &Digest, _: bool, signatures: &[Signature]) -> Result<(), Problem> {
+        let mut claims = Vec::new();
+        for signature in signatures {
+            match signature {
+                Signature::Simple(message) => {
+                    let lookaside = &self.endpoint.http().network().lookaside;
+                    lookaside::write(lookaside, self.endpoint.wanted(), digest, message)?;
+                }
+                Signature::Sigstore { payload, signature } => claims.push((payload, signature)),
+            }
+        }
+        if claims.is_empty() { Ok(()) } else { self.attach(digest, &claims) }
     }
 
     fn interrupt(&self) {

@@ -24,6 +24,8 @@ cases!["peers":
     chunked_layers_say_what_skopeos_say,
     estargz_layers_are_gzip_for_others,
     what_skopeo_signs_a_policy_lets_in,
+    sigstores_keys_and_signatures_go_both_ways,
+    what_we_sign_with_gpg_skopeo_lets_in,
     buildah_reads_what_we_write_and_we_read_what_buildah_writes,
     docker_loads_what_we_save_and_pushes_what_it_loaded,
 ];
@@ -227,6 +229,96 @@ fn estargz_layers_are_gzip_for_others(lab: &Lab) {
     assert!(lab.path("bundle/rootfs/stargz.index.json").exists());
     let podman = ["podman", "--root", "/here/podman", "--runroot", "/here/podman-run", "--storage-driver", "vfs"];
     peer(lab, &[&podman[..], &["pull", "-q", "oci:/here/ours:v1"]].concat()).ok();
+}
+
+fn sigstores_keys_and_signatures_go_both_ways(lab: &Lab) {
+    let (registry, _, name) = pushed(lab, "skopeo");
+    std::fs::create_dir_all(lab.path("registries.d")).expect("made");
+    let attachments = format!("docker:\n  {}:\n    use-sigstore-attachments: true\n", registry.address);
+    std::fs::write(lab.path("registries.d/here.yaml"), attachments).expect("written");
+    std::fs::write(lab.path("pass"), "anchor\n").expect("written");
+    let generate = |prefix| ["generate-sigstore-key", "--output-prefix", prefix, "--passphrase-file", "pass"];
+    lab.knarr(["image"].into_iter().chain(generate("ours"))).ok();
+    peer(lab, &[&["skopeo"][..], &generate("theirs")].concat()).ok();
+    let flags = ["copy", "--src-tls-verify=false", "--dest-tls-verify=false"];
+    for key in ["ours", "theirs"] {
+        let private = format!("{key}.private");
+        let sign = ["--sign-by-sigstore-private-key", &private, "--sign-passphrase-file", "pass"];
+        let from = format!("docker://{name}");
+        let by_us = format!("docker://{}/by-us/{key}:v1", registry.address);
+        let by_skopeo = format!("docker://{}/by-skopeo/{key}:v1", registry.address);
+        lab.knarr(["image"].iter().chain(&flags).chain(&sign).chain(&[&*from, &*by_us])).ok();
+        let skopeo = ["skopeo", "--registries.d", "registries.d", "--insecure-policy"];
+        peer(lab, &[&skopeo[..], &flags, &sign, &[&from, &by_skopeo]].concat()).ok();
+        let policy = |dir: &str| {
+            let path = format!("{dir}/{key}.pub");
+            let policy = json!({"default": [{"type": "sigstoreSigned", "keyPath": path}]});
+            std::fs::write(lab.path("policy.json"), policy.to_string()).expect("written");
+        };
+        for (signer, signed) in [("us", by_us), ("skopeo", by_skopeo)] {
+            policy(&lab.directory.display().to_string());
+            let to = format!("dir:checked-by-us-{signer}-{key}");
+            lab.knarr(["image", "copy", "--policy", "policy.json", &signed, &to]).ok();
+            policy("/here");
+            let to = format!("dir:checked-by-skopeo-{signer}-{key}");
+            let skopeo = ["skopeo", "--registries.d", "registries.d", "--policy", "policy.json"];
+            peer(lab, &[&skopeo[..], &flags, &[&signed, &to]].concat()).ok();
+            let other = format!("dir:refused-by-skopeo-{signer}-{key}");
+            peer(lab, &[&skopeo[..], &flags, &[&from, &other]].concat()).fails().says("signature");
+        }
+    }
+}
+
+fn what_we_sign_with_gpg_skopeo_lets_in(lab: &Lab) {
+    let (registry, image, name) = pushed(lab, "skopeo");
+    lab.needs("/usr/bin/gpg", "gnupg");
+    std::fs::create_dir_all(lab.path("registries.d")).expect("made");
+    let home = tempfile::tempdir().expect("made");
+    let gpg = |command: &mut Command, words: &[&str]| {
+        let command = command.env("GNUPGHOME", home.path()).args(words);
+        finish(command, &words.join(" "), b"")
+    };
+    let key = ["--batch", "--quiet", "--passphrase", "anchor", "--pinentry-mode", "loopback", "--quick-gen-key"];
+    gpg(&mut Command::new("gpg"), &[&key[..], &["ship@fleet.example", "rsa2048", "sign", "never"]].concat()).ok();
+    let listed = gpg(&mut Command::new("gpg"), &["--batch", "--with-colons", "--list-keys"]).ok();
+    let fingerprint = listed.text().lines().find_map(|line| line.strip_prefix("fpr:::::::::")).expect("a key");
+    let fingerprint = fingerprint.trim_end_matches(':');
+    let exported = gpg(&mut Command::new("gpg"), &["--batch", "--armor", "--export"]).ok();
+    std::fs::write(lab.path("key.asc"), exported.stdout).expect("written");
+    std::fs::write(lab.path("pass"), "anchor").expect("written");
+    let lookaside = |base: &str| {
+        let text = format!("docker:\n  {}:\n    lookaside: file://{base}/sigs\n", registry.address);
+        std::fs::write(lab.path("registries.d/here.yaml"), text).expect("written");
+    };
+    lookaside(&lab.directory.display().to_string());
+    let signed = format!("docker://{}/fleet/signed:v1", registry.address);
+    let sign = ["--registries.d", "registries.d", "--sign-by", fingerprint, "--sign-passphrase-file", "pass"];
+    let from = format!("docker://{name}");
+    gpg(&mut lab.command(), &[&["image", "copy"][..], &sign, &[&from, &signed]].concat()).ok();
+    lookaside("/here");
+    let policy = json!({"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/here/key.asc"}]});
+    std::fs::write(lab.path("policy.json"), policy.to_string()).expect("written");
+    let skopeo =
+        ["skopeo", "--registries.d", "registries.d", "--policy", "policy.json", "copy", "--src-tls-verify=false"];
+    peer(lab, &[&skopeo[..], &[&signed, "dir:checked"]].concat()).ok();
+    peer(lab, &[&skopeo[..], &[&from, "dir:refused"]].concat()).fails().says("signature");
+    // Alone, and each verifies the other's.
+    std::fs::write(lab.path("manifest.json"), &image.manifest.bytes).expect("written");
+    let alone = ["manifest.json", "r.example/app:1"];
+    let passphrase = ["--passphrase-file", "pass"];
+    let words = [&["image", "standalone-sign"][..], &passphrase, &["-o", "ours.sig"], &alone, &[fingerprint]].concat();
+    gpg(&mut lab.command(), &words).ok();
+    let verify = ["standalone-verify", "--public-key-file", "key.asc"];
+    let said = format!("Signature verified using fingerprint {fingerprint}, digest {}\n", image.manifest.digest);
+    for keys in ["any", fingerprint] {
+        lab.knarr(["image"].iter().chain(&verify).chain(&alone).chain(&[keys, "ours.sig"])).ok().prints(&said);
+        peer(lab, &[&["skopeo"][..], &verify, &alone, &[keys, "ours.sig"]].concat()).ok().prints(&said);
+    }
+    let words = [&["image", "standalone-verify"][..], &alone, &[fingerprint, "ours.sig"]].concat();
+    gpg(&mut lab.command(), &words).ok().prints(&said);
+    let other = ["manifest.json", "r.example/app:2", "any", "ours.sig"];
+    lab.knarr(["image"].iter().chain(&verify).chain(&other)).fails().says("is not accepted");
+    let _ = gpg(&mut Command::new("gpgconf"), &["--kill", "all"]);
 }
 
 fn what_skopeo_signs_a_policy_lets_in(lab: &Lab) {

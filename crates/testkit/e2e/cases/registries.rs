@@ -38,6 +38,7 @@ cases!["registries":
     a_mirror_is_asked_before_the_registry,
     a_blocked_registry_is_refused,
     a_policy_that_rejects_lets_nothing_in,
+    what_we_sign_with_a_key_passes_a_policy_that_names_it,
     called_skopeo_it_is_skopeo,
     a_list_is_pushed_with_its_images,
     an_artifact_goes_to_a_registry_and_comes_back,
@@ -488,6 +489,48 @@ fn a_policy_that_rejects_lets_nothing_in(lab: &Lab) {
     lab.knarr(["pull", "-q", good.trim_start_matches("docker://")]).ok();
 }
 
+fn what_we_sign_with_a_key_passes_a_policy_that_names_it(lab: &Lab) {
+    let (registry, _, name) = pushed(lab, "signed");
+    fs::write(lab.path("pass"), "anchor\n").expect("written");
+    fs::write(lab.path("wrong"), "sail\n").expect("written");
+    for key in ["ship", "other"] {
+        let words = ["image", "generate-sigstore-key", "--output-prefix", key, "--passphrase-file", "pass"];
+        lab.knarr(words).ok().shows(&format!("Key written to \"{key}.private\" and \"{key}.pub\""));
+        lab.knarr(words).fails().says("Refusing to overwrite existing");
+    }
+    let signed = format!("docker://{}/fleet/signed:v1", registry.address);
+    let sign = |key: &str, pass: &str, to: &str| {
+        let flags = ["image", "copy", "--sign-by-sigstore-private-key", key, "--sign-passphrase-file", pass];
+        lab.knarr(flags.into_iter().chain([&*format!("docker://{name}"), to]))
+    };
+    sign("ship.private", "wrong", &signed).fails().says("wrong passphrase");
+    sign("ship.private", "pass", "oci:x:v1").fails().says("--sign-identity");
+    // Signatures come beside those that are there.
+    sign("other.private", "pass", &signed).ok();
+    sign("ship.private", "pass", &signed).ok();
+    let copy = |key: &str, from: &str, to: &str| {
+        let path = lab.path(key).display().to_string();
+        let policy = json!({"default": [{"type": "sigstoreSigned", "keyPath": path}]});
+        fs::write(lab.path("policy.json"), policy.to_string()).expect("written");
+        lab.knarr(["image", "copy", "--policy", "policy.json", from, to])
+    };
+    copy("ship.pub", &signed, "oci:a:v1").ok();
+    copy("other.pub", &signed, "oci:b:v1").ok();
+    copy("ship.pub", &format!("docker://{name}"), "oci:c:v1").fails().says("no signature exists");
+    let moved = format!("docker://{}/fleet/moved:v1", registry.address);
+    lab.knarr(["image", "copy", "--referrers", &signed, &moved]).ok();
+    copy("ship.pub", &moved, "oci:d:v1").fails().says("is not accepted");
+    // An index and its images are signed each.
+    let (registry, _) = many(lab);
+    let flags = ["image", "copy", "--all", "--sign-by-sigstore-private-key", "ship.private", "--sign-passphrase-file"];
+    let repository = format!("docker://{}/fleet/indexed", registry.address);
+    let from = format!("docker://{}/fleet/many:all", registry.address);
+    lab.knarr(flags.into_iter().chain(["pass", &*from, &*format!("{repository}:v1")])).ok();
+    let tags = lab.knarr(["image", "list-tags", &repository]).ok().json();
+    let is_signature = |tag: &&Value| tag.as_str().is_some_and(|tag| tag.ends_with(".sig"));
+    assert_eq!(tags["Tags"].as_array().expect("tags").iter().filter(is_signature).count(), 3, "{tags}");
+}
+
 fn called_skopeo_it_is_skopeo(lab: &Lab) {
     let (_registry, image, name) = pushed(lab, "skopeo");
     let place = format!("docker://{name}");
@@ -505,7 +548,8 @@ fn called_skopeo_it_is_skopeo(lab: &Lab) {
     skopeo(lab, &["copy", "--remove-signatures", "--referrers", &place, "dir:x"]).fails().says("--remove-signatures");
     skopeo(lab, &["logout", "--tls-verify=false", "registry.example"]).fails().says("--tls-verify");
     skopeo(lab, &["fly"]).exits(1).says("Unrecognized command `skopeo fly`");
-    skopeo(lab, &["standalone-sign"]).exits(1).says("OpenPGP");
+    skopeo(lab, &["standalone-sign"]).exits(1).says("requires --output");
+    skopeo(lab, &["layers"]).exits(1).says("use copy with dir:");
 }
 
 fn skopeo(lab: &Lab, words: &[&str]) -> Done {
