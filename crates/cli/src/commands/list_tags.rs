@@ -1,6 +1,7 @@
 //! `image list-tags`, and skopeo's `list-tags`.
 
 use knarr_distribution::{Place, look};
+use knarr_engine::image::shelf::Layout;
 use serde_json::json;
 
 use super::image_copy::place;
@@ -8,23 +9,23 @@ use crate::access::{self, OneSide, Tool};
 use crate::failure::Failure;
 use crate::output::{pretty, print};
 use crate::verb::Verb;
-use crate::world::World;
+use crate::world::{World, current_dir};
 
-/// List the tags of a repository or a docker archive.
+/// List the tags of a repository, a layout or a docker archive.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListTags {
     #[command(flatten)]
     side: OneSide,
     #[command(flatten)]
     tool: Tool,
-    /// docker://REPOSITORY or docker-archive:FILE
+    /// docker://REPOSITORY, oci:DIR or docker-archive:FILE
     #[arg(value_name = "SOURCE-IMAGE")]
     source: String,
 }
 
 impl Verb for ListTags {
     const NAMES: &'static [&'static str] = &["image list-tags"];
-    const ABOUT: &'static str = "List the tags of a repository or a docker archive";
+    const ABOUT: &'static str = "List the tags of a repository, a layout or a docker archive";
     const EXAMPLE: &'static str = "knarr image list-tags docker://registry.example/app";
 
     fn run(self, _: &World) -> Result<u8, Failure> {
@@ -42,10 +43,13 @@ impl Verb for ListTags {
                 let tags = look::docker_archive_tags(&path, &self.tool.spool()).map_err(access::failure)?;
                 json!({"Tags": tags})
             }
+            Place::OciLayout { dir, tag: None } => {
+                json!({"Tags": Layout::open(&current_dir().join(dir))?.tags()?})
+            }
             other => {
                 let transport = other.transport();
                 return Err(Failure::new(format!(
-                    "Unsupported transport '{transport}' for tag listing. Only supported: docker, docker-archive"
+                    "Unsupported transport '{transport}' for tag listing. Only supported: docker, docker-archive, oci"
                 )));
             }
         };

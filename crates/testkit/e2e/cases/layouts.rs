@@ -7,7 +7,7 @@ use std::process::Command;
 
 use knarr_testkit::Lab;
 use knarr_testkit::lab::finish;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 cases!["layouts":
     a_bundle_is_unpacked_changed_and_repacked,
@@ -26,6 +26,7 @@ cases!["layouts":
     umoci_reads_what_we_write_and_we_read_what_umoci_writes,
     lists_name_images_and_keep_them,
     artifacts_are_files_under_a_name,
+    tags_of_a_layout_are_listed_moved_and_deleted,
 ];
 
 /// A layout of the kit's probe in the lab, under the tag `v1`.
@@ -440,4 +441,20 @@ fn artifacts_are_files_under_a_name(lab: &Lab) {
     lab.knarr(["artifact", "rm", "team/model:v1"]).ok().shows("sha256:");
     lab.knarr(["artifact", "ls", "-q"]).ok().prints("");
     lab.knarr(["artifact", "inspect", "team/model:v1"]).fails().says("no such artifact");
+}
+
+fn tags_of_a_layout_are_listed_moved_and_deleted(lab: &Lab) {
+    lab.load("probe");
+    lab.knarr(["image", "copy", "local:probe", "oci:box:v1"]).ok();
+    lab.knarr(["image", "copy", "oci:box:v1", "oci:box:v2"]).ok();
+    assert_eq!(lab.knarr(["image", "list-tags", "oci:box"]).ok().json()["Tags"], json!(["v1", "v2"]));
+    let blobs = || std::fs::read_dir(lab.path("box/blobs/sha256")).expect("blobs").count();
+    let before = blobs();
+    lab.knarr(["image", "delete", "oci:box:v1"]).ok();
+    assert_eq!(blobs(), before, "the other name needs them");
+    lab.knarr(["image", "delete", "oci:box:v1"]).fails().says("no image is called \"v1\"");
+    lab.knarr(["image", "delete", "oci:box"]).fails().says("say which image");
+    lab.knarr(["image", "inspect", "oci:box:v2"]).ok();
+    lab.knarr(["image", "delete", "oci:box:v2"]).ok();
+    assert_eq!((lab.knarr(["image", "list-tags", "oci:box"]).ok().json()["Tags"].clone(), blobs()), (json!([]), 0));
 }

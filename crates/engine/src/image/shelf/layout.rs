@@ -4,6 +4,7 @@
 //! Law: blobs are there, synced, before the index names them. A blob's content is its digest's when it is read.
 //! Not here: the layout's own files, archives of layouts, other transports (`distribution`).
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
@@ -97,6 +98,61 @@ impl Layout {
             index.manifests.retain(|entry| entry.annotations.get(REF_NAME).is_none_or(|name| name != tag));
             index.manifests.push(entry);
         })
+    }
+
+    /// Every tag, in the order of the index.
+    pub fn tags(&self) -> Result<Vec<String>> {
+        Ok(self.index()?.manifests.into_iter().filter_map(|mut entry| entry.annotations.remove(REF_NAME)).collect())
+    }
+
+    /// Takes `tag` away, and the blobs that nothing else in the layout needs. Where something else cannot be read, all blobs
+    /// stay.
+    pub fn delete(&self, tag: &str) -> Result<()> {
+        self.entry(tag)?;
+        let named = |entry: &Descriptor| entry.annotations.get(REF_NAME).is_some_and(|name| name == tag);
+        let (mut gone, mut staying) = (Vec::new(), Vec::new());
+        self.change_index(|index| {
+            gone.extend(index.manifests.extract_if(.., |entry| named(entry)));
+            staying.clone_from(&index.manifests);
+        })?;
+        let mut needed = BTreeSet::new();
+        for entry in &staying {
+            self.reach(entry, NESTING_MAX, &mut needed)?;
+        }
+        let mut own = BTreeSet::new();
+        for entry in &gone {
+            // Of a broken image goes what is known of it.
+            let _ = self.reach(entry, NESTING_MAX, &mut own);
+        }
+        for digest in own.difference(&needed) {
+            let path = self.path(digest);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the blobs that are there of what `entry` describes: itself, and what it names.
+    fn reach(&self, entry: &Descriptor, depth: u32, found: &mut BTreeSet<Digest>) -> Result<()> {
+        if depth == 0 || !self.path(&entry.digest).exists() || !found.insert(entry.digest.clone()) {
+            return Ok(());
+        }
+        let what = || format!("document {}", entry.digest);
+        if media_type::is_index(&entry.media_type) {
+            let index = Raw::<Index>::parse(self.document(&entry.digest)?);
+            let index = index.map_err(|source| ImageProblem::Document { what: what(), source })?;
+            return index.manifests.iter().try_for_each(|entry| self.reach(entry, depth - 1, found));
+        }
+        if media_type::is_manifest(&entry.media_type) {
+            let manifest = Raw::<Manifest>::parse(self.document(&entry.digest)?);
+            let manifest = manifest.map_err(|source| ImageProblem::Document { what: what(), source })?;
+            found.extend(manifest.layers.iter().chain([&manifest.config]).map(|blob| blob.digest.clone()));
+        }
+        Ok(())
     }
 
     /// The image of a manifest, whether it has a tag or not.
@@ -228,5 +284,27 @@ mod tests {
         assert!(layout.pick("b", &Platform::host()).is_ok());
         assert!(layout.pick("c", &Platform::host()).is_err());
         assert!(Layout::create(layout.dir()).is_err());
+    }
+
+    #[test]
+    fn a_deleted_tag_takes_the_blobs_that_were_its_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::create(&dir.path().join("layout")).unwrap();
+        for (tag, author) in [("a", "one"), ("b", "two"), ("c", "one")] {
+            let mut draft = crate::image::compose::Draft::scratch(Platform::host());
+            draft.config.author = Some(author.to_owned());
+            let (manifest, config) = draft.seal();
+            layout.put(manifest, config, Some(tag)).unwrap();
+        }
+        let blobs = || fs::read_dir(layout.dir().join("blobs/sha256")).unwrap().count();
+        assert_eq!((layout.tags().unwrap(), blobs()), (vec!["a".to_owned(), "b".to_owned(), "c".to_owned()], 4));
+        layout.delete("a").unwrap();
+        assert_eq!((layout.tags().unwrap(), blobs()), (vec!["b".to_owned(), "c".to_owned()], 4));
+        layout.delete("b").unwrap();
+        assert_eq!(blobs(), 2);
+        assert!(layout.pick("c", &Platform::host()).is_ok());
+        assert!(layout.delete("b").is_err());
+        layout.delete("c").unwrap();
+        assert_eq!((layout.tags().unwrap().len(), blobs()), (0, 0));
     }
 }
