@@ -147,6 +147,8 @@ pub enum StorageError {
     Io { what: String, source: std::io::Error },
     #[error("database: {0}")]
     Database(#[from] rusqlite::Error),
+    #[error("database: its tables are of version {found}, this program knows {known}")]
+    TooNew { found: usize, known: usize },
     #[cfg(feature = "postgres")]
     #[error("database: {0}")]
     Postgres(#[from] sqlx::Error),

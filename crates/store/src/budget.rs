@@ -130,7 +130,9 @@ impl Store {
         if evict.is_empty() && !budget.drop_remakeable {
             return Ok(None);
         }
-        self.collect(&Policy { evict, keep_images: keep.clone(), ..Policy::default() }).map(Some)
+        let drop_remakeable = budget.drop_remakeable;
+        let policy = Policy { evict, keep_images: keep.clone(), drop_remakeable, ..Policy::default() };
+        Ok(Some(self.collect_of(&facts, &policy)))
     }
 
     /// Bytes the file system still has for us.

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use crate::database::{Durability, Fault};
 use crate::error::{Error, IoContext, Result};
-use crate::gc::{self, BlobFact, Doomed, LayerFact, OnDisk, PartialFact, Plan, Policy, Why};
+use crate::gc::{self, BlobFact, Doomed, Facts, LayerFact, OnDisk, PartialFact, Plan, Policy, Why};
 use crate::partial::open_partial;
 use crate::store::Store;
 use crate::{lease, lock, trash};
@@ -32,14 +32,18 @@ impl Store {
     /// Plans and removes in one go.
     pub fn collect(&self, policy: &Policy) -> Result<Collected> {
         let drop_remakeable = policy.drop_remakeable || self.budget()?.drop_remakeable;
-        let plan = gc::plan(&self.facts()?, &Policy { drop_remakeable, ..policy.clone() });
-        let mut collected = self.apply(plan);
+        Ok(self.collect_of(&self.facts()?, &Policy { drop_remakeable, ..policy.clone() }))
+    }
+
+    /// The same of facts that were gathered before; what came into use since stays.
+    pub(crate) fn collect_of(&self, facts: &Facts, policy: &Policy) -> Collected {
+        let mut collected = self.apply(gc::plan(facts, policy));
         if let Err(problem) = self.finish_removals(None) {
             collected.problems.push(problem);
         }
         self.database().settle();
         self.keep_reserve();
-        Ok(collected)
+        collected
     }
 
     /// Removes what is on the plan and still garbage.

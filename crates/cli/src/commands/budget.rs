@@ -74,11 +74,11 @@ impl Verb for SystemBudget {
         }
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
         print(&format!(
-            "Max used:    {}\nMin free:    {}\nMax age:     {}\nRemakeable:  {}\n",
+            "Max used:      {}\nMin free:      {}\nMax age:       {}\nPlain layers:  {}\n",
             or_none(budget.used_bytes_max.map(|bytes| size(bytes, 4))),
             or_none(budget.free_bytes_min.map(|bytes| size(bytes, 4))),
             or_none(budget.age_s_max.map(duration)),
-            if budget.drop_remakeable { "drop" } else { "keep" },
+            if budget.drop_remakeable { "kept once, as trees" } else { "kept twice, as blobs and as trees" },
         ))?;
         Ok(0)
     }

@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 
+use crate::error::StorageError;
 use crate::metadata::Result;
 
 /// Each entry brings a database from the version of its index to the next.
@@ -46,6 +47,9 @@ const MIGRATIONS: &[&str] = &["
 /// Brings the schema up to date.
 pub(super) fn migrate(db: &mut Connection) -> Result<()> {
     let version: usize = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version > MIGRATIONS.len() {
+        return Err(StorageError::TooNew { found: version, known: MIGRATIONS.len() });
+    }
     for (at, migration) in MIGRATIONS.iter().enumerate().skip(version) {
         let step = db.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
         step.execute_batch(migration)?;
@@ -82,5 +86,20 @@ mod tests {
         assert_eq!((changes.len(), state.pushed, &state.tags), (1, 7, &BTreeMap::from([("v1".to_owned(), 8)])));
         assert_eq!(new.facts("a").unwrap().1[0].uses, ["sha256:1"]);
         assert_eq!(new.known_blobs("", 10).unwrap().entries.len(), 1);
+    }
+
+    #[test]
+    fn a_database_of_a_later_version_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("registry.db");
+        drop(Sqlite::open(&path).unwrap());
+        let later = Connection::open(&path).unwrap();
+        later.pragma_update(None, "user_version", MIGRATIONS.len() + 1).unwrap();
+        drop(later);
+        let error = Sqlite::open(&path).err().unwrap();
+        assert!(error.to_string().contains("this program knows"), "{error}");
+        let version: usize =
+            Connection::open(&path).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(version, MIGRATIONS.len() + 1);
     }
 }
