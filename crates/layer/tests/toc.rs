@@ -176,6 +176,18 @@ fn tables_that_contradict_themselves_are_refused() {
     assert_eq!(forged(&(reg(r#","chunkSize":2"#) + &more("f", 2))).unwrap().items.len(), 1);
 }
 
+/// As containers/storage writes them: only the first row says where the file ends.
+#[test]
+fn chunks_end_where_the_next_one_begins() {
+    let first = r#"{"type":"reg","name":"f","size":9,"offset":0,"endOffset":13,"chunkSize":4}"#;
+    let zeros = r#"{"type":"chunk","name":"f","chunkType":"zeros","chunkOffset":4,"chunkSize":2}"#;
+    let last = r#"{"type":"chunk","name":"f","offset":7,"chunkOffset":6,"chunkSize":3}"#;
+    let table = forged(&[first, zeros, last].join(",")).unwrap();
+    let chunks = &file(&table, "f").content.chunks;
+    let places: Vec<_> = chunks.iter().map(|chunk| (chunk.at, chunk.end, chunk.bytes)).collect();
+    assert_eq!(places, [(Some(0), 7, 4), (None, 0, 2), (Some(7), 13, 3)]);
+}
+
 #[test]
 fn a_file_that_is_not_its_digest_is_not_given() {
     let (blob, annotations) = toc::write_chunked(&mut &tar()[..], Vec::new(), None).unwrap();

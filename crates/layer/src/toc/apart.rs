@@ -14,6 +14,9 @@ use super::time;
 /// Tar's unit.
 pub(super) const BLOCK: usize = 512;
 
+/// Where a header says what its entry is: `tar` does not tell old files from new ones.
+const KIND_AT: usize = 156;
+
 /// Longest extended header that is read for names and attributes.
 const EXTENSION_BYTES_MAX: u64 = 1 << 20;
 
@@ -54,6 +57,8 @@ pub(super) enum Part {
 /// What extended headers say of the entry that follows.
 #[derive(Default)]
 struct Extended {
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
@@ -93,7 +98,7 @@ impl<'r> Apart<'r> {
                 _ => {
                     let size = extended.size.unwrap_or(header.entry_size()?);
                     let row = Box::new(self.row(header, &extended, size)?);
-                    let bytes = if kind.is_file() || kind.is_contiguous() { size } else { 0 };
+                    let bytes = if row.kind == "reg" { size } else { 0 };
                     return Ok(Part::Entry { padding, headers, row, bytes });
                 }
             }
@@ -144,16 +149,22 @@ impl<'r> Apart<'r> {
     }
 
     fn row(&mut self, header: &Header, extended: &Extended, size: u64) -> io::Result<Row> {
-        let name = extended.path.clone().unwrap_or_else(|| header.path_bytes().into_owned());
-        let link = extended.link.clone().or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
-        let kind = match header.entry_type() {
-            EntryType::Directory => "dir",
-            EntryType::Symlink => "symlink",
-            EntryType::Link => "hardlink",
-            EntryType::Char => "char",
-            EntryType::Block => "block",
-            EntryType::Fifo => "fifo",
-            _ => "reg",
+        // GNU's names go before pax's, as in every reader of ours.
+        let name = extended.long_name.clone().or_else(|| extended.path.clone());
+        let name = name.unwrap_or_else(|| header.path_bytes().into_owned());
+        let link = extended.long_link.clone().or_else(|| extended.link.clone());
+        let link = link.or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
+        let kind = match header.as_bytes()[KIND_AT] {
+            // Before POSIX a directory was a file whose name ends in a slash.
+            0 if name.ends_with(b"/") => "dir",
+            0 | b'0' | b'7' => "reg",
+            b'1' => "hardlink",
+            b'2' => "symlink",
+            b'3' => "char",
+            b'4' => "block",
+            b'5' => "dir",
+            b'6' => "fifo",
+            other => return Err(io::Error::other(format!("an entry of type {:?}", char::from(other)))),
         };
         let uid = extended.uid.map_or_else(|| header.uid(), Ok);
         let gid = extended.gid.map_or_else(|| header.gid(), Ok);
@@ -188,10 +199,10 @@ impl<'r> Apart<'r> {
 
 impl Extended {
     fn read(&mut self, kind: EntryType, data: &[u8]) -> io::Result<()> {
-        let bare = |data: &[u8]| data.strip_suffix(&[0]).unwrap_or(data).to_vec();
+        let bare = |data: &[u8]| data.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
         match kind {
-            EntryType::GNULongName => self.path = Some(bare(data)),
-            EntryType::GNULongLink => self.link = Some(bare(data)),
+            EntryType::GNULongName => self.long_name = Some(bare(data)),
+            EntryType::GNULongLink => self.long_link = Some(bare(data)),
             _ => {
                 for record in PaxExtensions::new(data) {
                     let record = record?;

@@ -25,6 +25,9 @@ pub struct Table {
     pub split_digest: Option<Digest>,
 }
 
+/// A chunk that is not in the blob.
+const ZEROS: &str = "zeros";
+
 /// The version both forms have.
 const VERSION: u32 = 1;
 
@@ -127,12 +130,21 @@ fn rows(rows: Vec<Row>, form: Form, table_at: u64) -> Result<Vec<Item>, Fault> {
         };
         let mut entry = listed(&row, kind)?;
         if kind == Kind::File && row.size > 0 {
-            let mut done = places.chunk(&row, &row, 0, &mut entry.content.chunks)?;
+            let mut pieces = vec![row];
             while let Some(more) = rows.next_if(|next| next.kind == "chunk") {
-                if more.name != row.name {
-                    return Err(fault("the chunk behind it is of another file"));
-                }
-                done = places.chunk(&row, &more, done, &mut entry.content.chunks)?;
+                pieces.push(more);
+            }
+            let row = &pieces[0];
+            if pieces.iter().any(|more| more.name != row.name) {
+                return Err(fault("the chunk behind it is of another file"));
+            }
+            let mut done = 0;
+            for (at, piece) in pieces.iter().enumerate() {
+                // containers/storage gives the end of the file alone: a chunk ends where the next one begins.
+                let next = pieces[at + 1..].iter().find(|next| next.chunk_type != ZEROS).map(|next| next.offset);
+                let own = Some(piece.end_offset).filter(|end| at > 0 && *end > 0);
+                let end = own.or(next).unwrap_or(row.end_offset);
+                done = places.chunk(row, piece, done, end, &mut entry.content.chunks)?;
             }
             if done != row.size {
                 return Err(fault("its chunks are not as long as it is"));
@@ -206,8 +218,9 @@ struct Places {
 }
 
 impl Places {
-    /// Adds the chunk that `row` describes of `file`, `done` bytes of which were described before; how many are now.
-    fn chunk(&self, file: &Row, row: &Row, done: u64, chunks: &mut Vec<Chunk>) -> Result<u64, Fault> {
+    /// Adds the chunk that `row` describes of `file`, `done` bytes of which were described before; how many are now. `end` is where
+    /// its data ends in zstd:chunked.
+    fn chunk(&self, file: &Row, row: &Row, done: u64, end: u64, chunks: &mut Vec<Chunk>) -> Result<u64, Fault> {
         let fault = fault(&file.name);
         let left =
             file.size.checked_sub(done).filter(|left| *left > 0).ok_or_else(|| fault("chunks beyond its end"))?;
@@ -219,8 +232,8 @@ impl Places {
             return Err(fault("chunks beyond its end"));
         }
         let (at, end) = match (self.form, row.chunk_type.as_str()) {
-            (Form::Chunked, "zeros") => (None, 0),
-            (Form::Chunked, "") => (Some(row.offset), row.end_offset),
+            (Form::Chunked, ZEROS) => (None, 0),
+            (Form::Chunked, "") => (Some(row.offset), end),
             (Form::Chunked, _) => return Err(fault("a chunk of a type nobody knows")),
             (Form::Stargz, _) => {
                 let next = self.starts.partition_point(|start| *start <= row.offset);
