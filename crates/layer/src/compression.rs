@@ -55,6 +55,15 @@ pub enum Sniffed {
     Foreign(&'static str),
 }
 
+/// Whether a stream has the magic of a compressed form.
+fn begins_as(form: Compression, start: &[u8]) -> bool {
+    match form {
+        Compression::None => false,
+        Compression::Gzip => start.starts_with(&[0x1f, 0x8b]),
+        Compression::Zstd => start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]),
+    }
+}
+
 /// Tells the form of a stream by its first 512 bytes (or all, if it has fewer).
 pub fn sniff(start: &[u8]) -> Sniffed {
     const FOREIGN: [(&[u8], &str); 4] =
@@ -100,7 +109,11 @@ impl<R: Read> Decompressor<R> {
             form: declared.as_ref().map_or("", crate::error::name),
             source,
         })?;
-        let form = agree(declared, sniff(&start), start.is_empty())?;
+        let form = match declared {
+            // What is declared and begins so is that, whatever else it looks like: a tar's magic may stand in compressed bytes.
+            Some(declared) if begins_as(declared, &start) => Form::Layer(declared),
+            _ => agree(declared, sniff(&start), start.is_empty())?,
+        };
         let whole = BufReader::with_capacity(READ_BYTES, Cursor::new(start).chain(reader));
         Ok(match form {
             Form::Old(Old::Xz) => Decompressor::Xz(Box::new(XzReader::new_mem_limit(whole, true, XZ_MEMORY_KIB_MAX))),
@@ -255,6 +268,18 @@ mod tests {
         let mut bytes = tar();
         bytes[..2].copy_from_slice(&[0x1f, 0x8b]);
         check(&bytes, Some(Compression::None), &bytes);
+    }
+
+    #[test]
+    fn compressed_bytes_with_a_tars_magic_in_them_are_what_is_declared() {
+        let mut plain = vec![7; 1000];
+        let mut stored = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        // Behind a header of ten bytes and a block's of five.
+        plain[242..247].copy_from_slice(b"ustar");
+        stored.write_all(&plain).unwrap();
+        let stored = stored.finish().unwrap();
+        assert_eq!(&stored[257..262], b"ustar");
+        check(&stored, Some(Compression::Gzip), &plain);
     }
 
     #[test]

@@ -169,7 +169,7 @@ fn tables_that_contradict_themselves_are_refused() {
     refuses(r#"{"type":"symlink","name":"f"}"#, "a link to nothing");
     refuses(r#"{"type":"reg","name":"f","size":-1}"#, "no JSON of its kind");
     let more = |name: &str, offset| {
-        format!(r#",{{"type":"chunk","name":"{name}","offset":0,"endOffset":13,"chunkOffset":{offset}}}"#)
+        format!(r#",{{"type":"chunk","name":"{name}","offset":7,"endOffset":13,"chunkOffset":{offset}}}"#)
     };
     refuses(&(reg(r#","chunkSize":2"#) + &more("g", 2)), "of another file");
     refuses(&(reg(r#","chunkSize":2"#) + &more("f", 3)), "do not follow");
