@@ -130,7 +130,7 @@ pub enum Error {
         why: &'static str,
     },
     /// `checkBeforeUpdate`: the limit would kill at once.
-    #[error("memory limit {limit} is below the {usage} bytes in use")]
+    #[error("rejecting memory limit {limit}: {usage} bytes are in use")]
     BelowUsage {
         /// The wanted limit.
         limit: i64,

@@ -33,7 +33,7 @@ fn one_more(context: &Context<'_>) -> Result<Done, Failure> {
     let spec = container.spec()?;
     let process = match context.given.value("process").filter(|path| !path.is_empty()) {
         Some(path) => read(context, &context.path(path))?,
-        None => from_flags(spec.process().clone().unwrap_or_default(), context.given)?,
+        None => from_flags(spec.process().clone().unwrap_or_default(), context)?,
     };
     let (terminal, detach) = (process.terminal().unwrap_or(false), context.given.has("detach"));
     match (detach && terminal, context.given.value("console-socket")) {
@@ -136,7 +136,8 @@ fn check(process: Process) -> Result<Process, Failure> {
 }
 
 /// The container's own process with what the flags change.
-fn from_flags(mut process: Process, given: &Given) -> Result<Process, Failure> {
+fn from_flags(mut process: Process, context: &Context<'_>) -> Result<Process, Failure> {
+    let given = context.given;
     process.set_args(Some(given.words[1..].to_vec()));
     process.set_terminal(Some(given.has("tty")));
     if let Some(directory) = given.value("cwd").filter(|path| !path.is_empty()) {
@@ -154,7 +155,7 @@ fn from_flags(mut process: Process, given: &Given) -> Result<Process, Failure> {
         process.set_no_new_privileges(Some(given.has("no-new-privs")));
     }
     user(&mut process, given)?;
-    capabilities(&mut process, given)?;
+    capabilities(&mut process, context);
     check(process)
 }
 
@@ -184,16 +185,21 @@ fn user(process: &mut Process, given: &Given) -> Result<(), Failure> {
 }
 
 /// `--cap`: into the bounding, effective and permitted sets, and the ambient one where something can be inherited.
-fn capabilities(process: &mut Process, given: &Given) -> Result<(), Failure> {
+fn capabilities(process: &mut Process, context: &Context<'_>) {
     let mut added = Capabilities::new();
-    for name in given.values("cap") {
+    for name in context.given.values("cap") {
         let text = name.to_ascii_uppercase();
         let full = if text.starts_with("CAP_") { text } else { format!("CAP_{text}") };
-        let wrong = || Failure::Value { flag: "cap", value: name.into(), wants: "a capability" };
-        added.insert(serde_json::from_value::<Capability>(full.into()).map_err(|_| wrong())?);
+        // As in a document: nobody has what nobody knows.
+        match serde_json::from_value::<Capability>(full.into()) {
+            Ok(known) => drop(added.insert(known)),
+            Err(_) => {
+                log::warning(context.globals, &format!("--cap: ignoring unknown or unavailable capabilities: [{name}]"))
+            }
+        }
     }
     if added.is_empty() {
-        return Ok(());
+        return;
     }
     let mut sets: LinuxCapabilities = process.capabilities().clone().unwrap_or_default();
     let with = |set: &Option<Capabilities>| {
@@ -208,5 +214,4 @@ fn capabilities(process: &mut Process, given: &Given) -> Result<(), Failure> {
         sets.set_ambient(with(sets.ambient()));
     }
     process.set_capabilities(Some(sets));
-    Ok(())
 }

@@ -5,13 +5,14 @@ use std::fs;
 use super::{
     commands::{Context, Done},
     container::{Container, Status, short},
+    delete::destroy,
     failure::Failure,
     kill,
     notify::Notify,
 };
 use crate::{Gate, Host, plan, run_hooks, start_at};
 
-/// Opens the gate. A failed poststart hook stops the container (runtime.md, Lifecycle 9).
+/// Opens the gate. A failed poststart hook stops the container and undoes what `create` did (runtime.md, Lifecycle 9 and 12).
 pub(crate) fn start(context: &mut Context<'_>) -> Result<Done, Failure> {
     let container = Container::of(context)?;
     match container.status() {
@@ -34,6 +35,7 @@ pub(crate) fn start(context: &mut Context<'_>) -> Result<Done, Failure> {
     started?;
     if let Err(error) = run_hooks(&plan.poststart, &container.state(crate::Status::Running)) {
         kill::all(&container)?;
+        destroy(context.globals, &container)?;
         return Err(error.into());
     }
     if let Some(notify) = notify {

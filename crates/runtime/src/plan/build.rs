@@ -128,6 +128,12 @@ impl<'a> Build<'a> {
         CString::new(path.as_os_str().as_bytes()).ok()
     }
 
+    /// The whole version 2 hierarchy, as we see it.
+    pub fn all_cgroups2(&self) -> Option<CString> {
+        let hierarchy = self.host.cgroups.iter().find(|h| h.version2)?;
+        CString::new(hierarchy.mount_point.as_os_str().as_bytes()).ok()
+    }
+
     /// Spec: config.md "Process": args, env.
     pub fn program(&mut self, process: &Process) {
         let empty = Vec::new();

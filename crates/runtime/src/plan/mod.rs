@@ -117,7 +117,7 @@ pub fn plan(spec: &Spec, host: &Host, options: &CreateOptions) -> Result<Plan, P
     build.keyring(options);
     process::oom_score(&mut build, process);
     namespace::names(&mut build, spec);
-    sysctl::plan(&mut build, linux);
+    sysctl::plan(&mut build, linux, spec.domainname().as_deref());
     root::mounts(&mut build, spec, linux, process);
     hook::before_pivot(&mut build, spec);
     root::pivot(&mut build, spec, linux);

@@ -532,16 +532,8 @@ fn cgroups(build: &mut Build<'_>, parsed: &Parsed) -> Option<MountKind> {
     let namespace = build.has_new(super::Namespace::Cgroup) || build.joins(super::Namespace::Cgroup);
     let old: Vec<_> = build.host.cgroups.iter().filter(|h| !h.version2).cloned().collect();
     if old.is_empty() {
-        if !namespace && let Some(source) = build.own_cgroup2() {
-            return Some(MountKind::Bind {
-                source,
-                recursive: false,
-                opened: false,
-                links: Links::Followed,
-                within: None,
-                mapped: false,
-            });
-        }
+        // Without a namespace the container sees every group, as with runc and crun; where it may not mount them, from outside.
+        let instead = if namespace { build.own_cgroup2() } else { build.all_cgroups2() };
         return Some(MountKind::FileSystem {
             fstype: c"cgroup2".into(),
             source: c"cgroup".into(),
@@ -549,7 +541,7 @@ fn cgroups(build: &mut Build<'_>, parsed: &Parsed) -> Option<MountKind> {
             data: CString::default(),
             flags: 0,
             copy_up: false,
-            instead: build.own_cgroup2(),
+            instead,
         });
     }
     let hierarchies = old.iter().filter_map(|h| {

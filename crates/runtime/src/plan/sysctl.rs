@@ -20,7 +20,7 @@ const IPC: &[&str] = &[
     "kernel/shm_rmid_forced",
 ];
 
-pub(super) fn plan(build: &mut Build<'_>, linux: &Linux) {
+pub(super) fn plan(build: &mut Build<'_>, linux: &Linux, domainname: Option<&str>) {
     let mut given: Vec<_> = linux.sysctl().iter().flatten().collect();
     given.sort();
     for (key, value) in given {
@@ -29,6 +29,9 @@ pub(super) fn plan(build: &mut Build<'_>, linux: &Linux) {
         if let Some(problem) = problem(build, &at, key, &path) {
             build.problems.push(problem);
             continue;
+        }
+        if path == "kernel/domainname" && domainname.is_some_and(|name| name != value) {
+            build.invalid(&at, value, "conflicts with the property domainname");
         }
         let file = build.c_string(&at, format!("sys/{path}").as_ref());
         let value = build.c_string(&at, value.as_ref());

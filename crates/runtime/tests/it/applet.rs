@@ -234,13 +234,22 @@ fn preserved_descriptors_must_be_there() {
 }
 
 #[test]
-fn a_failed_poststart_hook_stops_the_container() {
+fn exec_leaves_out_a_capability_that_nobody_knows() {
+    let Some(runtime) = Runtime::new("sleep 60") else { return };
+    let id = runtime.id.as_str();
+    runtime.good(&["run", "--detach", id]);
+    let out = runtime.good(&["exec", "--cap", "CAP_FLY", "--cap", "kill", id, "grep", "CapEff", "/proc/self/status"]);
+    assert_eq!(out.trim_end(), "CapEff:\t00000000000004e1");
+}
+
+#[test]
+fn a_failed_poststart_hook_stops_the_container_and_removes_it() {
     let Some(mut runtime) = Runtime::new("sleep 60") else { return };
     runtime.bundle.config["hooks"] = json!({ "poststart": [{ "path": "/bin/false" }] });
     let id = runtime.id.clone();
     runtime.good(&["create", &id]);
     runtime.bad(&["start", &id], "error running poststart hook #0: /bin/false");
-    runtime.until_stopped();
+    runtime.bad(&["state", &id], "container does not exist");
 }
 
 #[test]
