@@ -90,7 +90,9 @@ pub fn exec_planned(plan: &Plan, target: &ExecTarget, stdio: Stdio) -> Result<Ru
     let again =
         target.cgroup_of_init.as_ref().map(|cgroup| stdio.duplicate().map(|stdio| (cgroup, stdio))).transpose()?;
     let ready = match (bring_up(plan, target, target.cgroup.as_ref(), stdio), again) {
-        (Err(error), Some((cgroup, stdio))) if is_busy(&error) => bring_up(plan, target, Some(cgroup), stdio),
+        (Err(error), Some((cgroup, stdio))) if is_busy(&error) || is_gone(&error) => {
+            bring_up(plan, target, Some(cgroup), stdio)
+        }
         (ready, _) => ready,
     };
     let ready = ready.map_err(|error| if is_busy(&error) { Error::JoinCgroup(Box::new(error)) } else { error })?;
@@ -109,6 +111,12 @@ pub fn exec_planned(plan: &Plan, target: &ExecTarget, stdio: Stdio) -> Result<Ru
 /// What clone3 answers where the group cannot take a process.
 fn is_busy(error: &Error) -> bool {
     matches!(error, Error::Parent { source, .. } if source.errno == Errno::BUSY)
+}
+
+/// The init moved elsewhere, and somebody removed the group it was made in.
+fn is_gone(error: &Error) -> bool {
+    let Error::JoinCgroup(why) = error else { return false };
+    matches!(&**why, Error::Cgroup(knarr_cgroup::Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound)
 }
 
 fn bring_up(plan: &Plan, target: &ExecTarget, cgroup: Option<&Cgroup>, stdio: Stdio) -> Result<Ready, Error> {

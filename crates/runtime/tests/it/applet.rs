@@ -242,6 +242,27 @@ fn exec_leaves_out_a_capability_that_nobody_knows() {
     assert_eq!(out.trim_end(), "CapEff:\t00000000000004e1");
 }
 
+/// Found by runc's own suite: the init moves itself to another group, and somebody removes the one it was made in.
+#[test]
+fn exec_follows_an_init_that_was_moved_to_another_group() {
+    let Some(mut runtime) = Runtime::new("") else { return };
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let version2 = mountinfo.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+    let Some(top) = version2 else { return eprintln!("skipped: no version 2 hierarchy") };
+    runtime.bundle.config["process"]["args"] = json!(["sleep", "60"]);
+    let id = runtime.id.clone();
+    runtime.good(&["run", "--detach", &id]);
+    let groups = PathBuf::from(top).join("knarr-test");
+    let other = groups.join(format!("{id}-other"));
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("cgroup.procs"), runtime.state()["pid"].to_string()).unwrap();
+    fs::remove_dir(groups.join(&id)).unwrap();
+    let joined = runtime.call(&["exec", &id, "grep", "0::", "/proc/self/cgroup"]);
+    runtime.good(&["delete", "--force", &id]);
+    fs::remove_dir(&other).unwrap();
+    assert_eq!((joined.0, joined.2.as_str()), (0, ""));
+}
+
 #[test]
 fn a_failed_poststart_hook_stops_the_container_and_removes_it() {
     let Some(mut runtime) = Runtime::new("sleep 60") else { return };
