@@ -1,5 +1,8 @@
 //! Bodies in and out: bounded memory whatever the size.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -8,9 +11,9 @@ use http_body_util::BodyExt;
 use http_body_util::channel::Channel;
 use serde_json::json;
 
-use crate::blobs::Content;
 use crate::error::{Code, Failure, StorageError};
-use crate::limits::SEND_CHUNK_BYTES;
+use crate::limits::{SEND_CHUNK_BYTES, SEND_FILE_BYTES};
+use crate::outlet::Outlet;
 use crate::upload::Session;
 
 /// Bytes gathered before they are written and hashed in one go: large enough that the hand-over to a worker thread costs
@@ -119,31 +122,42 @@ async fn next_piece(body: &mut Body, silence: Duration) -> Option<Result<Bytes, 
     }
 }
 
-/// A body that streams `length` bytes of `content` from `start`, reading ahead by a bounded number of chunks.
-pub fn content_body(content: impl Content + 'static, start: u64, length: u64) -> Body {
+/// A body that sends `length` bytes of `file` from `start`: through `outlet` what is in memory, and what is not is read by a worker
+/// thread, a bounded number of chunks ahead.
+pub fn file_body(file: File, start: u64, length: u64, outlet: Option<Outlet>) -> Body {
     let (mut sender, body) = Channel::<Bytes, std::io::Error>::new(SEND_AHEAD);
     tokio::spawn(async move {
-        let content = std::sync::Arc::new(content);
-        let mut at = start;
-        let end = start + length;
+        let file = Arc::new(file);
+        let (mut at, end) = (start, start + length);
         while at < end {
-            let want = usize::try_from(end - at).map_or(SEND_CHUNK_BYTES, |left| left.min(SEND_CHUNK_BYTES));
-            let from = content.clone();
-            let read = tokio::task::spawn_blocking(move || {
-                let mut buffer = vec![0; want];
-                from.read_at(&mut buffer, at).map(|()| Bytes::from(buffer))
-            });
-            match read.await {
-                Ok(Ok(bytes)) => {
+            let stand_in =
+                outlet.as_ref().and_then(|outlet| outlet.stand_in(&file, at, at_most(SEND_FILE_BYTES, end - at)));
+            let bytes = match stand_in {
+                Some(bytes) => Ok(bytes),
+                None => read(file.clone(), at, at_most(SEND_CHUNK_BYTES, end - at)).await,
+            };
+            match bytes {
+                Ok(bytes) => {
                     at += bytes.len() as u64;
                     if sender.send_data(bytes).await.is_err() {
                         return;
                     }
                 }
-                Ok(Err(error)) => return sender.abort(error),
-                Err(_) => return sender.abort(std::io::Error::other("a worker ended early")),
+                Err(error) => return sender.abort(error),
             }
         }
     });
     Body::new(body)
+}
+
+fn at_most(bytes_max: usize, left: u64) -> usize {
+    usize::try_from(left).map_or(bytes_max, |left| left.min(bytes_max))
+}
+
+async fn read(file: Arc<File>, at: u64, length: usize) -> std::io::Result<Bytes> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut buffer = vec![0; length];
+        file.read_exact_at(&mut buffer, at).map(|()| Bytes::from(buffer))
+    });
+    read.await.unwrap_or_else(|_| Err(std::io::Error::other("a worker ended early")))
 }

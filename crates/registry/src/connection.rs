@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::net::sockopt;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -31,6 +31,7 @@ use crate::limits::{
     UNACKNOWLEDGED_MAX,
 };
 use crate::metrics::Held;
+use crate::outlet::{self, Outlet};
 use crate::peer::Peer;
 use crate::server::Registry;
 use crate::tls;
@@ -72,7 +73,8 @@ async fn accept_all(listener: &TcpListener, registry: &Registry, graceful: &Grac
 async fn welcome(stream: TcpStream, mut peer: Peer, registry: Registry, watcher: Watcher) {
     let live = registry.live();
     let Some(config) = live.tls.clone().filter(|_| !peer.metrics_only) else {
-        return converse(Stream::Plain(stream), peer, registry, watcher).await;
+        let outlet = Outlet::default();
+        return converse(Stream::Plain(stream, outlet.clone()), Some(outlet), peer, registry, watcher).await;
     };
     match tokio::time::timeout(HANDSHAKE_MAX, TlsAcceptor::from(config).accept(stream)).await {
         Ok(Ok(stream)) => {
@@ -81,7 +83,7 @@ async fn welcome(stream: TcpStream, mut peer: Peer, registry: Registry, watcher:
             peer.certificate = shown.and_then(|certificate| tls::name(certificate, source));
             peer.tls = true;
             drop(live);
-            converse(Stream::Tls(Box::new(stream)), peer, registry, watcher).await;
+            converse(Stream::Tls(Box::new(stream)), None, peer, registry, watcher).await;
         }
         failed => {
             registry.metrics().handshakes_failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -96,14 +98,14 @@ async fn welcome(stream: TcpStream, mut peer: Peer, registry: Registry, watcher:
 
 /// Both kinds of connection as one, so that the code that speaks HTTP is there once.
 enum Stream {
-    Plain(TcpStream),
+    Plain(TcpStream, Outlet),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Plain(stream, _) => Pin::new(stream).poll_read(context, buffer),
             Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
@@ -112,7 +114,8 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Plain(stream, outlet) if outlet::stands_in(bytes) => poll_send(stream, outlet, context, bytes),
+            Stream::Plain(stream, _) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
@@ -123,29 +126,43 @@ impl AsyncWrite for Stream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Stream::Plain(stream, outlet) => match (outlet::before_stand_ins(slices), slices) {
+                ([], [first, ..]) => poll_send(stream, outlet, context, first),
+                (before, _) => Pin::new(stream).poll_write_vectored(context, before),
+            },
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Plain(stream, _) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Plain(stream, _) => Pin::new(stream).poll_flush(context),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Plain(stream, _) => Pin::new(stream).poll_shutdown(context),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+/// Writes what stand-ins stand for, as the poll functions of a socket write.
+fn poll_send(stream: &TcpStream, outlet: &Outlet, context: &mut Context<'_>, slice: &[u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(context))?;
+        match stream.try_io(Interest::WRITABLE, || outlet.send(stream, slice)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
         }
     }
 }
@@ -179,11 +196,14 @@ fn milliseconds(duration: Duration) -> u32 {
 }
 
 /// Answers the requests of one connection. How it ended is the client's matter.
-async fn converse(stream: Stream, peer: Peer, registry: Registry, watcher: Watcher) {
+async fn converse(stream: Stream, outlet: Option<Outlet>, peer: Peer, registry: Registry, watcher: Watcher) {
     let silence = registry.settings().limits.silence.0;
     let peer = Arc::new(peer);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (registry, peer) = (registry.clone(), peer.clone());
+        if let Some(outlet) = &outlet {
+            request.extensions_mut().insert(outlet.clone());
+        }
         async move { Ok::<_, std::convert::Infallible>(front::answer(registry, peer, request.map(Body::new)).await) }
     });
     let connection = http1::Builder::new()

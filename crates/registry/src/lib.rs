@@ -39,6 +39,7 @@ mod metadata;
 mod metrics;
 mod mirror;
 mod outbound;
+mod outlet;
 mod page;
 mod peer;
 mod pulls;

@@ -22,6 +22,8 @@ pub const CACHE_BYTES_MAX: usize = 3 * 1024 * 1024;
 pub const SMALL_BLOB_BYTES_MAX: u64 = 64 * 1024;
 /// Bytes read from a blob at once when it is sent.
 pub const SEND_CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of a file that the kernel is asked to send at once, where they are in memory.
+pub const SEND_FILE_BYTES: usize = 1024 * 1024;
 /// Descriptors one manifest may name. A 4 MiB manifest has room for about 25 000.
 pub const DESCRIPTORS_MAX: usize = 32_768;
 /// Connections served at once; more wait to be accepted. Each holds [`CONNECTION_BUFFER_BYTES`] at most beside its bodies.

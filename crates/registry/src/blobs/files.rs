@@ -17,8 +17,9 @@ use axum::body::Body;
 use knarr_spec::Digest;
 
 use super::{Blobs, Content, Result, Stored};
-use crate::body::content_body;
+use crate::body::file_body;
 use crate::error::IoContext;
+use crate::outlet::Outlet;
 
 /// The directories below a root.
 pub struct Files {
@@ -95,8 +96,8 @@ impl Content for File {
         self.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    fn body(self: Box<Self>, start: u64, length: u64) -> Body {
-        content_body(*self, start, length)
+    fn body(self: Box<Self>, start: u64, length: u64, outlet: Option<Outlet>) -> Body {
+        file_body(*self, start, length, outlet)
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> std::io::Result<()> {

@@ -18,6 +18,7 @@ use axum::body::Body;
 use knarr_spec::Digest;
 
 use crate::error::StorageError;
+use crate::outlet::Outlet;
 
 pub use files::Files;
 #[cfg(feature = "objects")]
@@ -32,8 +33,9 @@ pub type Result<T> = std::result::Result<T, StorageError>;
 pub trait Content: Send + Sync {
     fn size(&self) -> u64;
 
-    /// The `length` bytes from `start` on, as the body of an answer.
-    fn body(self: Box<Self>, start: u64, length: u64) -> Body;
+    /// The `length` bytes from `start` on, as the body of an answer; those of a file may go through the `outlet` of the connection
+    /// that the answer is for.
+    fn body(self: Box<Self>, start: u64, length: u64, outlet: Option<Outlet>) -> Body;
 
     /// Fills `buffer` with the bytes from `at` on.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> std::io::Result<()>;

@@ -28,6 +28,7 @@ use super::{Blobs, Content, Result, Stored};
 use crate::config::storage::{self, Cloud, ObjectUrl};
 use crate::driver::Driver;
 use crate::error::{IoContext, StorageError};
+use crate::outlet::Outlet;
 
 /// Bytes sent at once. The stores want 5 MiB at least, and parts of one size; one is held in memory for each upload.
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
@@ -393,7 +394,7 @@ impl Content for Remote {
     }
 
     /// One request, whatever the length; what it has begun to send it sends, also after the blob was removed.
-    fn body(self: Box<Self>, start: u64, length: u64) -> Body {
+    fn body(self: Box<Self>, start: u64, length: u64, _: Option<Outlet>) -> Body {
         if length == 0 {
             return Body::empty();
         }

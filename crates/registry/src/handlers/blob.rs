@@ -80,7 +80,7 @@ pub async fn get(call: Call, name: String, digest: Digest) -> Answer {
         Content::Elsewhere(_) => Body::empty(),
         Content::Small(bytes) => Body::from(bytes.slice(start as usize..(start + length) as usize)),
         Content::Coming(body) => body,
-        Content::Stored(content) => content.body(start, length),
+        Content::Stored(content) => content.body(start, length, call.outlet),
     };
     answer(status, &headers, body)
 }

@@ -16,6 +16,7 @@ pub use manifest::remove as remove_manifest;
 
 use crate::auth::Caller;
 use crate::error::{Code, Failure};
+use crate::outlet::Outlet;
 use crate::route::Endpoint;
 use crate::server::Registry;
 
@@ -33,6 +34,8 @@ pub struct Call {
     pub headers: HeaderMap,
     pub query: Query,
     pub body: Body,
+    /// Where files can be sent from.
+    pub outlet: Option<Outlet>,
 }
 
 /// Answers a request that was let in, for an endpoint that was read from its path.
@@ -62,9 +65,10 @@ pub fn finish(mut response: Response<Body>, method: &Method) -> Response<Body> {
 }
 
 async fn dispatch(registry: Registry, caller: Caller, endpoint: Endpoint, request: Request<Body>) -> Answer {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let outlet = parts.extensions.remove();
     let query = Query::parse(parts.uri.query().unwrap_or_default());
-    let call = Call { registry, caller, method: parts.method, headers: parts.headers, query, body };
+    let call = Call { registry, caller, method: parts.method, headers: parts.headers, query, body, outlet };
     match (call.method.as_str(), endpoint) {
         ("GET" | "HEAD", Endpoint::Base) => json(StatusCode::OK, "{}"),
         ("GET", Endpoint::Catalog) => listing::catalog(call).await,

@@ -1,6 +1,11 @@
 //! end-1, end-2, end-3: what clients read.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use knarr_spec::Digest;
+use rustix::fs::{Advice, fadvise};
 
 use crate::harness::{OCI_MANIFEST, Server, refused};
 
@@ -51,6 +56,49 @@ fn ranges_are_answered_in_part_and_impossible_ones_refused() {
         let same = server.send("GET", &path, &["range: bytes=0-0", &format!("if-range: {etag}")], b"");
         let other = server.send("GET", &path, &["range: bytes=0-0", "if-range: \"other\""], b"");
         assert_eq!((same.status, other.status), (206, 200));
+    }
+}
+
+/// The bodies of the answers in `received`, one behind the other.
+fn bodies(mut received: &[u8]) -> Vec<&[u8]> {
+    let mut bodies = Vec::new();
+    while !received.is_empty() {
+        let end = received.windows(4).position(|four| four == b"\r\n\r\n").expect("the end of a head") + 4;
+        let head = String::from_utf8_lossy(&received[..end]).to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+        let (body, rest) = received[end..].split_at(length.parse().expect("a number"));
+        bodies.push(body);
+        received = rest;
+    }
+    bodies
+}
+
+#[test]
+fn a_large_blob_is_the_same_from_memory_and_from_the_disk_to_clients_in_a_hurry_and_slow_ones() {
+    let server = Server::start();
+    let bytes: Vec<u8> = (0..3_500_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let digest = server.push_blob("a", &bytes);
+    let shelf = server.root().join("blobs/sha256").join(&digest.encoded()[..2]);
+    let file = File::open(shelf.join(digest.encoded())).expect("the blob's file");
+    for is_in_memory in [true, false, true] {
+        if !is_in_memory {
+            fadvise(&file, 0, None, Advice::DontNeed).expect("dropped from memory");
+        }
+        // Three answers on one connection, asked for at once; the client rests after the first bytes.
+        let mut client = TcpStream::connect(&server.address).expect("a connection");
+        let range = "range: bytes=1048570-2097160\r\n";
+        for header in ["", range, "connection: close\r\n"] {
+            write!(client, "GET /v2/a/blobs/{digest} HTTP/1.1\r\nhost: x\r\n{header}\r\n").expect("sent");
+        }
+        let mut received = vec![0; 100];
+        client.read_exact(&mut received).expect("the beginning");
+        assert_eq!(server.get(&format!("/v2/a/blobs/{digest}")).body.len(), bytes.len());
+        client.read_to_end(&mut received).expect("all the rest");
+        let received = bodies(&received);
+        assert!(
+            received == [&bytes[..], &bytes[1_048_570..=2_097_160], &bytes[..]],
+            "other bytes came than were pushed"
+        );
     }
 }
 
