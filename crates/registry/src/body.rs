@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -16,9 +17,11 @@ use crate::limits::{SEND_CHUNK_BYTES, SEND_FILE_BYTES};
 use crate::outlet::Outlet;
 use crate::upload::Session;
 
-/// Bytes gathered before they are written and hashed in one go: large enough that the hand-over to a worker thread costs
-/// nothing, small enough that a thousand uploads fit in memory.
-const RECEIVE_CHUNK_BYTES: usize = 512 * 1024;
+/// Bytes gathered before they are written and hashed in one go: a blob of this size is handed over to a worker thread once.
+const RECEIVE_CHUNK_BYTES: usize = 1024 * 1024;
+/// The same while all uploads together hold more than [`GATHERED_BYTES_MAX`].
+const RECEIVE_CHUNK_BYTES_SCARCE: usize = 128 * 1024;
+const GATHERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Chunks read ahead of a slow client.
 const SEND_AHEAD: usize = 2;
 
@@ -35,39 +38,61 @@ where
 /// worker thread.
 pub struct Received {
     session: Box<dyn Session>,
-    rest: Vec<Bytes>,
+    rest: Gathered,
 }
 
 impl Received {
     /// Appends what is left. Blocks.
     pub fn complete(mut self) -> Result<Box<dyn Session>, StorageError> {
-        self.session.append_all(&self.rest)?;
+        self.session.append_all(&self.rest.pieces)?;
         Ok(self.session)
+    }
+}
+
+/// Pieces of a body that wait to be written, counted for the process as a whole.
+#[derive(Default)]
+struct Gathered {
+    pieces: Vec<Bytes>,
+    bytes: usize,
+}
+
+/// What all uploads hold.
+static GATHERED_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+impl Gathered {
+    fn add(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        GATHERED_BYTES.fetch_add(piece.len(), Ordering::Relaxed);
+        self.pieces.push(piece);
+    }
+
+    fn is_enough(&self) -> bool {
+        let is_scarce = GATHERED_BYTES.load(Ordering::Relaxed) > GATHERED_BYTES_MAX;
+        self.bytes > if is_scarce { RECEIVE_CHUNK_BYTES_SCARCE } else { RECEIVE_CHUNK_BYTES }
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        GATHERED_BYTES.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 /// Appends a request's body to an upload. What arrived before the client went away is acknowledged; otherwise that is the
 /// caller's to do. A client that says nothing for as long as `silence` has gone away as well.
 pub async fn receive(mut body: Body, mut session: Box<dyn Session>, silence: Duration) -> Result<Received, Failure> {
-    let mut gathered: Vec<Bytes> = Vec::new();
-    let mut gathered_bytes = 0;
+    let mut gathered = Gathered::default();
     loop {
-        let piece = next_piece(&mut body, silence).await;
-        let ended = !matches!(piece, Some(Ok(_)));
-        if let Some(Ok(data)) = &piece {
-            gathered_bytes += data.len();
-            gathered.push(data.clone());
+        match next_piece(&mut body, silence).await {
+            Some(Ok(piece)) => gathered.add(piece),
+            None => return Ok(Received { session, rest: gathered }),
+            Some(Err(incomplete)) => {
+                blocking(move || Received { session, rest: gathered }.complete()?.acknowledge()).await?;
+                return Err(incomplete.refusal(Code::BlobUploadInvalid));
+            }
         }
-        if let Some(Err(incomplete)) = piece {
-            blocking(move || Received { session, rest: gathered }.complete()?.acknowledge()).await?;
-            return Err(incomplete.refusal(Code::BlobUploadInvalid));
-        }
-        if ended {
-            return Ok(Received { session, rest: gathered });
-        }
-        if gathered_bytes >= RECEIVE_CHUNK_BYTES {
+        if gathered.is_enough() {
             let chunk = Received { session, rest: std::mem::take(&mut gathered) };
-            gathered_bytes = 0;
             session = blocking(move || chunk.complete().map_err(Failure::from)).await?;
         }
     }

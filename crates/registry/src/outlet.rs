@@ -13,15 +13,15 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use axum::body::Bytes;
 use rustix::io::ReadWriteFlags;
 
 use crate::limits::SEND_FILE_BYTES;
 
-/// What stand-ins are made of; never read nor sent.
-static STAND_IN: [u8; SEND_FILE_BYTES] = [0; SEND_FILE_BYTES];
+/// What stand-ins are made of; never read nor sent, so that it takes addresses but no memory.
+static STAND_IN: LazyLock<&[u8]> = LazyLock::new(|| Box::leak(vec![0; SEND_FILE_BYTES].into_boxed_slice()));
 
 /// The files' bytes that one connection is about to send. Clones are the same.
 #[derive(Clone, Default)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderName, StatusCode, header};
-use knarr_spec::Digest;
+use knarr_spec::{Algorithm, Digest};
 use serde_json::json;
 
 use super::{Answer, CONTENT_DIGEST, Call, answer};
@@ -60,8 +60,7 @@ pub async fn post(call: Call, name: String) -> Answer {
         return created(&name, &digest);
     }
     let algorithm = upload_algorithm(call.query.get("digest-algorithm"))?;
-    let (registry, to) = (call.registry.clone(), name.clone());
-    let id = blocking(move || registry.uploads().begin(&to, algorithm)).await.map_err(Failure::from)?;
+    let id = begin(&call.registry, &name, algorithm).await?;
     progress(StatusCode::ACCEPTED, &name, &id, 0)
 }
 
@@ -113,7 +112,18 @@ fn silence(registry: &Registry) -> Duration {
     registry.settings().limits.silence.0
 }
 
+async fn begin(registry: &Registry, name: &str, algorithm: Algorithm) -> Result<String, Failure> {
+    if let Some(begun) = registry.uploads().begin_at_once(name, &algorithm) {
+        return Ok(begun?);
+    }
+    let (registry, name) = (registry.clone(), name.to_owned());
+    Ok(blocking(move || registry.uploads().begin(&name, algorithm)).await?)
+}
+
 async fn find(registry: &Registry, name: &str, id: &str) -> Result<Box<dyn Session>, Failure> {
+    if let Some(found) = registry.uploads().find_at_once(name, id) {
+        return found;
+    }
     let (registry, name, id) = (registry.clone(), name.to_owned(), id.to_owned());
     blocking(move || registry.uploads().find(&name, &id)).await
 }

@@ -201,6 +201,11 @@ impl Uploads for Files {
         Ok(id)
     }
 
+    /// Nothing is written before the first byte comes.
+    fn begin_at_once(&self, repository: &str, algorithm: &Algorithm) -> Option<Result<String, StorageError>> {
+        Some(self.begin(repository, algorithm.clone()))
+    }
+
     fn whole(&self, repository: &str, algorithm: Algorithm) -> Result<Box<dyn super::Session>, StorageError> {
         Ok(Box::new(self.whole_file(repository, algorithm)?))
     }
@@ -208,6 +213,12 @@ impl Uploads for Files {
     fn find(&self, repository: &str, id: &str) -> Result<Box<dyn super::Session>, Failure> {
         let held = self.known(repository, id)?.upload.try_lock_owned().map_err(|_| super::busy(id))?;
         Ok(Box::new(held))
+    }
+
+    /// Uploads this process has been working on need not be read from their files.
+    fn find_at_once(&self, repository: &str, id: &str) -> Option<Result<Box<dyn super::Session>, Failure>> {
+        let is_known = self.sessions().contains_key(id);
+        is_known.then(|| self.find(repository, id))
     }
 
     fn offset(&self, repository: &str, id: &str) -> Result<u64, Failure> {

@@ -56,7 +56,7 @@ pub trait Session: Send {
     fn store(&mut self, digest: &Digest) -> Result<()>;
 }
 
-/// Where uploads are kept. All methods block.
+/// Where uploads are kept. All methods block, but for those that say they do not.
 pub trait Uploads: Send + Sync {
     /// Begins an upload and returns its id.
     fn begin(&self, repository: &str, algorithm: Algorithm) -> Result<String>;
@@ -66,6 +66,16 @@ pub trait Uploads: Send + Sync {
 
     /// The upload `id` of `repository`, also when it was begun by another process.
     fn find(&self, repository: &str, id: &str) -> std::result::Result<Box<dyn Session>, Failure>;
+
+    /// As [`begin`](Uploads::begin), where that waits for nothing.
+    fn begin_at_once(&self, _repository: &str, _algorithm: &Algorithm) -> Option<Result<String>> {
+        None
+    }
+
+    /// As [`find`](Uploads::find), of an upload that can be found without waiting for anything.
+    fn find_at_once(&self, _repository: &str, _id: &str) -> Option<std::result::Result<Box<dyn Session>, Failure>> {
+        None
+    }
 
     /// Bytes received so far of the upload `id`, also while another request writes to it, which does not notice.
     fn offset(&self, repository: &str, id: &str) -> std::result::Result<u64, Failure>;
