@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::inside::shell;
 use super::{Figure, disk};
 use crate::Outcome;
 
@@ -55,7 +56,7 @@ pub struct Server {
 pub fn run(kit: &Path, rounds: usize) -> Outcome {
     let disk = disk::mount(kit)?;
     let mut servers = vec![ours(kit, &disk)?, theirs(&disk)?];
-    let outcome = measure(&mut servers, kit, rounds);
+    let outcome = measure(&mut servers, kit, &disk, rounds);
     for server in &mut servers {
         let _ = server.child.kill();
         let _ = server.child.wait();
@@ -63,7 +64,7 @@ pub fn run(kit: &Path, rounds: usize) -> Outcome {
     outcome
 }
 
-fn measure(servers: &mut [Server], kit: &Path, rounds: usize) -> Outcome {
+fn measure(servers: &mut [Server], kit: &Path, disk: &Path, rounds: usize) -> Outcome {
     let pushes = kit.join("pushes");
     fs::create_dir_all(&pushes)?;
     for server in servers.iter_mut() {
@@ -78,6 +79,8 @@ fn measure(servers: &mut [Server], kit: &Path, rounds: usize) -> Outcome {
             let manifest = load(&format!("http://{}/v2/bench/manifests/v1", server.address))?;
             let config = load(&format!("http://{}/v2/bench/blobs/{}", server.address, server.config))?;
             let large = download(&server.address, &format!("/v2/bench/blobs/{}", server.large))?;
+            // What one has not written yet must not be paid for by the other, who waits for the disk.
+            shell(Command::new("sync").arg("--file-system").arg(disk))?;
             let push = push_many(&server.address, &pushes, round)?;
             for (row, value) in samples.iter_mut().zip([manifest.0, manifest.1, config.0, config.1, large, push]) {
                 row[at].push(value);
