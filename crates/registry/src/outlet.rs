@@ -106,7 +106,7 @@ mod tests {
         let (outlet, (ours, mut theirs)) = (Outlet::default(), UnixStream::pair().unwrap());
         let (Some(first), Some(second)) = (outlet.stand_in(&file, 2, 3), outlet.stand_in(&file, 7, 2)) else {
             // A file system that cannot say what is in memory.
-            return assert_eq!(is_in_memory(&file, 0, 1), false);
+            return assert!(!is_in_memory(&file, 0, 1));
         };
         assert!(stands_in(&first) && stands_in(&second) && !stands_in(b"234"));
         assert_eq!(outlet.send(&ours, &first).unwrap(), 3);
@@ -128,7 +128,7 @@ mod tests {
     fn a_file_that_became_shorter_is_an_error_and_no_other_bytes() {
         let file = file_of(b"0123456789");
         let (outlet, (ours, _theirs)) = (Outlet::default(), UnixStream::pair().unwrap());
-        let Some(bytes) = outlet.stand_in(&file, 5, 5) else { return assert_eq!(is_in_memory(&file, 0, 1), false) };
+        let Some(bytes) = outlet.stand_in(&file, 5, 5) else { return assert!(!is_in_memory(&file, 0, 1)) };
         file.set_len(5).unwrap();
         assert_eq!(outlet.send(&ours, &bytes).unwrap_err().kind(), ErrorKind::UnexpectedEof);
     }
