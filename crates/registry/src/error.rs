@@ -7,6 +7,8 @@ use axum::http::{HeaderValue, Response, StatusCode, header};
 use knarr_spec::Digest;
 use serde_json::{Value, json};
 
+use crate::auth::random_hex;
+
 /// The fourteen error codes of the specification, and distribution's word for a fault on our side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
@@ -75,11 +77,26 @@ pub struct Failure {
     detail: Option<Value>,
     status: StatusCode,
     headers: Vec<(header::HeaderName, String)>,
+    fault: Option<Box<Fault>>,
+}
+
+/// A fault on our side, for the log alone: its words may name machines, paths and accounts that are no client's concern.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// What the client is told to ask for.
+    pub id: String,
+    /// What happened.
+    pub why: String,
 }
 
 impl Failure {
     pub fn new(code: Code, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into(), detail: None, status: code.status(), headers: Vec::new() }
+        Failure { code, message: message.into(), detail: None, status: code.status(), headers: Vec::new(), fault: None }
+    }
+
+    /// What the log is to know and the client is not.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.as_deref()
     }
 
     pub fn code(&self) -> Code {
@@ -121,13 +138,16 @@ impl Failure {
         Failure::new(Code::NameUnknown, format!("no repository {name}")).with_detail(json!({"name": name}))
     }
 
-    /// The answer on the wire. Faults of ours are also written to the log, since the client is told little.
+    /// The answer on the wire. A fault of ours goes with it as an extension for the log, since the client is told little.
     pub fn into_response(self) -> Response<Body> {
         let mut error = json!({"code": self.code.text(), "message": self.message});
         if let Some(detail) = self.detail {
             error["detail"] = detail;
         }
         let mut response = Response::new(Body::from(json!({"errors": [error]}).to_string()));
+        if let Some(fault) = self.fault {
+            response.extensions_mut().insert(*fault);
+        }
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -168,11 +188,17 @@ fn cause(error: &object_store::Error) -> String {
     last.filter(|why| !said.contains(why)).map(|why| format!(": {why}")).unwrap_or_default()
 }
 
+/// Enough to be found again in a log of years.
+const FAULT_ID_BYTES: usize = 6;
+
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Failure {
         let full =
             matches!(&error, StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
-        let failure = Failure::new(Code::Unknown, error.to_string());
+        let id = random_hex(FAULT_ID_BYTES);
+        let what = if full { "the registry has no room left" } else { "the registry's storage failed" };
+        let mut failure = Failure::new(Code::Unknown, format!("{what}; its log says why under fault {id}"));
+        failure.fault = Some(Box::new(Fault { id, why: error.to_string() }));
         if full { failure.with_status(StatusCode::INSUFFICIENT_STORAGE) } else { failure }
     }
 }
@@ -185,5 +211,30 @@ pub trait IoContext<T> {
 impl<T> IoContext<T> for std::io::Result<T> {
     fn what(self, what: impl FnOnce() -> String) -> Result<T, StorageError> {
         self.map_err(|source| StorageError::Io { what: what(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn io(kind: std::io::ErrorKind) -> StorageError {
+        StorageError::Io { what: "PUT http://10.0.0.7:9000/bucket/key".into(), source: kind.into() }
+    }
+
+    #[test]
+    fn what_storage_says_is_for_the_log_and_not_for_clients() {
+        let failure = Failure::from(io(std::io::ErrorKind::ConnectionRefused));
+        let fault = failure.fault().cloned().unwrap();
+        assert!(fault.why.contains("10.0.0.7") && !failure.message().contains("10.0.0.7"), "{failure:?}");
+        assert!(failure.message().contains(&fault.id), "{failure:?}");
+        assert_eq!(failure.into_response().extensions().get::<Fault>().map(|fault| fault.id.clone()), Some(fault.id));
+    }
+
+    #[test]
+    fn a_full_disk_is_said_to_be_one() {
+        let failure = Failure::from(io(std::io::ErrorKind::StorageFull));
+        assert!(failure.message().starts_with("the registry has no room left"), "{failure:?}");
+        assert_eq!(failure.into_response().status(), StatusCode::INSUFFICIENT_STORAGE);
     }
 }

@@ -19,7 +19,7 @@ use crate::auth::required::{Required, required};
 use crate::auth::{Caller, Refusal, too_many};
 use crate::body::blocking;
 use crate::config::Limits;
-use crate::error::{Code, Failure};
+use crate::error::{Code, Failure, Fault};
 use crate::events::{Event, EventAction};
 use crate::handlers::{self, Answer, Query};
 use crate::live::Live;
@@ -105,6 +105,13 @@ pub async fn answer(registry: Registry, peer: Arc<Peer>, request: Request<Body>)
         }
         _ => content(&registry, &live, &peer, &mut asked, request).await,
     };
+    if let Some(fault) = answered.response.extensions().get::<Fault>() {
+        let what = asked.repository.as_deref().unwrap_or_default();
+        registry.log().error(
+            "the storage failed",
+            &[("fault", &fault.id), ("method", &asked.method), ("repository", &what), ("error", &fault.why)],
+        );
+    }
     let status = answered.response.status().as_u16();
     metrics.answered(asked.method.as_str(), asked.kind, status, begun.elapsed());
     metrics.received_bytes.fetch_add(asked.length.unwrap_or(0), Relaxed);

@@ -373,7 +373,8 @@ fn begin(registry: &Registry, place: Place, repository: String, digest: Digest) 
         let outcome = run(&registry, &place, &key, &descriptor, session, &tell);
         locked(&registry.mirrors().fetches).remove(&key);
         if let Err(failure) = &outcome {
-            registry.log().warn("a blob is not mirrored", &[("digest", &key.1), ("error", &failure.message())]);
+            let why = failure.fault().map_or(failure.message(), |fault| fault.why.as_str());
+            registry.log().warn("a blob is not mirrored", &[("digest", &key.1), ("error", &why)]);
         }
         tell.send_replace(
             outcome.map_or_else(|failure| Progress::Failed(failure.message().into()), |()| Progress::Stored),
