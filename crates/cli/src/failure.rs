@@ -96,7 +96,10 @@ impl From<Error> for Failure {
         let mut message = error.to_string();
         let mut source = error.source();
         while let Some(error) = source {
-            message = format!("{message}: {error}");
+            // An error that stands for its source has said it already.
+            if !message.ends_with(&error.to_string()) {
+                message = format!("{message}: {error}");
+            }
             source = error.source();
         }
         Failure { verb: None, message, hint: error.hint(), code }

@@ -612,10 +612,8 @@ impl Problem {
                     "if {host} is meant to speak plain http, say --tls-verify=false or mark it insecure in registries.conf"
                 )
             }
-            P::Transport { cause, .. } if cause.to_string().contains("certificate") => {
-                "put the authority's certificate into /etc/containers/certs.d/HOST/ca.crt".to_owned()
-            }
-            P::Transport { host, .. } | P::Stalled { host, .. } | P::TooSlow { host, .. } => {
+            P::Transport { host, cause } => unreachable(host, &cause.to_string()),
+            P::Stalled { host, .. } | P::TooSlow { host, .. } | P::CutOff { host, .. } => {
                 format!(
                     "check that {host} can be reached from here; what has arrived is kept and the next pull goes on from there"
                 )
@@ -630,6 +628,29 @@ impl Problem {
             P::Foreign(_) => "push the layer to a registry of your own, or allow foreign layers".to_owned(),
             _ => return None,
         })
+    }
+}
+
+/// What to do about a host that cannot be spoken to, by why not.
+fn unreachable(host: &str, why: &str) -> String {
+    if why.contains("not valid for name") {
+        format!(
+            "another server answers in place of {host}: check its name and the proxy, or give it a certificate for that name"
+        )
+    } else if why.contains("certificate") {
+        format!(
+            "put its authority's certificate into /etc/containers/certs.d/{host}/ca.crt, or do without with --tls-verify=false"
+        )
+    } else if why.contains("no such host") {
+        format!(
+            "check the registry's name, and that this machine can look up names (/etc/resolv.conf); {host} has no address"
+        )
+    } else if why.contains("refused") {
+        format!("nothing listens there: check host and port, and that the registry runs at {host}")
+    } else {
+        format!(
+            "check that {host} can be reached from here (network, firewall, proxy), then try again: what has arrived is kept"
+        )
     }
 }
 
@@ -648,4 +669,23 @@ impl ArchiveProblem {
 
 fn wait_text(wait: &Option<Duration>) -> String {
     wait.map(|wait| format!("; it asks to wait {} s", wait.as_secs())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod hints {
+    use super::unreachable;
+
+    fn check(why: &str, expect: &str) {
+        let hint = unreachable("registry.example:5000", why);
+        assert!(hint.contains(expect) && hint.contains("registry.example:5000"), "{why}: {hint}");
+    }
+
+    #[test]
+    fn each_reason_has_its_own_remedy() {
+        check("lookup registry.example: no such host", "check the registry's name");
+        check("Connection refused (os error 111)", "nothing listens there");
+        check("invalid peer certificate: UnknownIssuer", "/etc/containers/certs.d/registry.example:5000/ca.crt");
+        check("invalid peer certificate: certificate not valid for name \"x\"", "another server answers");
+        check("Network is unreachable (os error 101)", "can be reached from here");
+    }
 }

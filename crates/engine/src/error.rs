@@ -257,7 +257,13 @@ impl Error {
             Error::Image(problem) => problem.hint(),
             Error::Rootless(error) => error.hint().map(str::to_owned),
             Error::NotPulled(name) => Some(format!("pull it first: knarr pull {name}")),
-            Error::NotRunning(name) => Some(format!("start it: knarr start {name}")),
+            Error::NotRunning(name) => {
+                Some(format!("start it: knarr start {}", name.get(..SHORT_ID_DIGITS).unwrap_or(name)))
+            }
+            Error::Reference(_) => Some(
+                "a name is [HOST[:PORT]/]PATH[:TAG], the path of lower case letters, digits, dots, dashes and slashes"
+                    .into(),
+            ),
             Error::ImageInUse { .. } | Error::ImageHasNames { .. } => Some("force it with -f".to_owned()),
             Error::RunDir { .. } => Some("set XDG_RUNTIME_DIR to a directory of your own with mode 0700".to_owned()),
             Error::WillNotDie { .. } => {
@@ -276,6 +282,9 @@ impl Error {
         }
     }
 }
+
+/// As much of an id as people read.
+const SHORT_ID_DIGITS: usize = 12;
 
 fn store_kind(kind: knarr_store::Kind) -> Kind {
     match kind {

@@ -124,7 +124,8 @@ impl Scan<'_> {
             return Ok(None);
         }
         if header.cksum().ok() != Some(checksum(header.as_bytes())) {
-            return Err(damaged(format!("the header at byte {} has a wrong checksum", self.at)));
+            let what = if self.at == 0 { "it is no tar archive: " } else { "" };
+            return Err(damaged(format!("{what}the header at byte {} has a wrong checksum", self.at)));
         }
         self.at += BLOCK;
         Ok(Some(header))
