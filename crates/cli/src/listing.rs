@@ -21,6 +21,8 @@ pub struct Columns {
     pub default: &'static str,
     /// The field `--quiet` prints.
     pub quiet: &'static str,
+    /// The template behind `raw`, where there is one.
+    pub raw: &'static str,
 }
 
 /// Renders `rows` (JSON objects with the fields of `columns`) in the asked format.
@@ -29,10 +31,11 @@ pub fn render(columns: &Columns, format: Option<&str>, quiet: bool, rows: &[Valu
     let format = match format {
         None | Some("table") if quiet => return lines(&format!("{{{{.{}}}}}", columns.quiet), rows),
         None | Some("table") => default.as_str(),
+        Some("raw") if !columns.raw.is_empty() => columns.raw,
         Some(format) => format,
     };
     if format == "json" {
-        return Ok(rows.iter().map(|row| format!("{row}\n")).collect());
+        return Ok(rows.iter().map(|row| format!("{}\n", split(row).0)).collect());
     }
     let format = unescaped(format);
     match format.strip_prefix("table ").or_else(|| format.strip_prefix("table\t")) {
@@ -49,7 +52,18 @@ pub fn render(columns: &Columns, format: Option<&str>, quiet: bool, rows: &[Valu
 
 fn lines(format: &str, rows: &[Value]) -> Result<String, TemplateError> {
     let template = Template::parse(format)?;
-    rows.iter().map(|row| template.render(row).map(|line| line + "\n")).collect()
+    let line = |row| {
+        let (fields, methods) = split(row);
+        template.render_with(&fields, &methods).map(|line| line + "\n")
+    };
+    rows.iter().map(line).collect()
+}
+
+/// A row's fields, and its maps, which are called for an entry and printed by nothing: `{{.Label "name"}}`.
+fn split(row: &Value) -> (Value, Value) {
+    let pairs = row.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone()));
+    let (methods, fields): (Map<_, _>, Map<_, _>) = pairs.partition(|(_, value)| value.is_object());
+    (Value::Object(fields), Value::Object(methods))
 }
 
 /// In a heading every action that shows a field shows its title, whatever functions stand around it.
@@ -62,7 +76,11 @@ fn without_functions(format: &str) -> String {
         let field = action
             .split(|c: char| c.is_whitespace() || c == '|' || c == '(' || c == ')')
             .find(|word| word.starts_with('.') && word.len() > 1);
-        if let Some(field) = field {
+        let argument = action.split('"').nth(1);
+        if let (Some(".Label"), Some(label)) = (field, argument) {
+            // Docker's heading of a label: the last part of its name.
+            out.push_str(&label.rsplit('.').next().unwrap_or_default().replace(['-', '_'], " "));
+        } else if let Some(field) = field {
             let name = field.trim_start_matches('.').split('.').next().unwrap_or_default();
             out.push_str(&format!("{{{{.{name}}}}}"));
         }
@@ -108,12 +126,13 @@ mod tests {
         titles: &[("ID", "CONTAINER ID"), ("Names", "NAMES"), ("Labels", "LABELS")],
         default: "{{.ID}}\t{{.Names}}",
         quiet: "ID",
+        raw: "id: {{.ID}}\nname: {{.Names}}\n",
     };
 
     fn check(format: Option<&str>, quiet: bool, expect: &str) {
         let rows = [
-            json!({"ID": "abc", "Names": "web", "Labels": {"a": "1"}}),
-            json!({"ID": "def", "Names": "a-long-name", "Labels": {}}),
+            json!({"ID": "abc", "Names": "web", "Labels": "a=1", "Label": {"a": "1"}}),
+            json!({"ID": "def", "Names": "a-long-name", "Labels": "", "Label": {}}),
         ];
         assert_eq!(render(&COLUMNS, format, quiet, &rows).unwrap(), expect);
     }
@@ -144,8 +163,24 @@ mod tests {
 
     #[test]
     fn json_prints_an_object_a_line() {
-        let expect = "{\"ID\":\"abc\",\"Labels\":{\"a\":\"1\"},\"Names\":\"web\"}\n{\"ID\":\"def\",\"Labels\":{},\"Names\":\"a-long-name\"}\n";
+        let expect = "{\"ID\":\"abc\",\"Labels\":\"a=1\",\"Names\":\"web\"}\n{\"ID\":\"def\",\"Labels\":\"\",\"Names\":\"a-long-name\"}\n";
+        check(Some("{{json .}}"), false, expect);
         check(Some("json"), false, expect);
+    }
+
+    #[test]
+    fn raw_prints_a_block_a_row() {
+        check(Some("raw"), false, "id: abc\nname: web\n\nid: def\nname: a-long-name\n\n");
+    }
+
+    #[test]
+    fn labels_are_called_by_name_and_head_their_column() {
+        check(Some("{{.Label \"a\"}}"), false, "1\n\n");
+        check(
+            Some("table {{.ID}}\\t{{.Label \"x.y.a-b\"}}"),
+            false,
+            "CONTAINER ID   a b\nabc            \ndef            \n",
+        );
     }
 
     #[test]

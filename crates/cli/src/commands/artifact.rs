@@ -10,7 +10,7 @@ use super::image_copy::write_digest;
 use crate::access::{self, OneSide};
 use crate::failure::Failure;
 use crate::listing::{Columns, render};
-use crate::output::{each, print};
+use crate::output::{each, inspected, print};
 use crate::progress::{CopyLines, PushLines};
 use crate::rows::ago;
 use crate::units::size;
@@ -28,6 +28,7 @@ const COLUMNS: Columns = Columns {
     ],
     default: "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.Created}}\t{{.Size}}",
     quiet: "Digest",
+    raw: "",
 };
 
 /// Keep files as an artifact.
@@ -189,6 +190,9 @@ impl Verb for ArtifactLs {
 /// Show an artifact's manifest.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ArtifactInspect {
+    /// A Go template or `json`
+    #[arg(long, short = 'f', value_name = "FORMAT")]
+    format: Option<String>,
     /// Name or digest
     #[arg(value_name = "NAME")]
     name: String,
@@ -206,7 +210,10 @@ impl Verb for ArtifactInspect {
             "Name": artifact.record.name.to_string(),
             "Digest": artifact.record.digest.to_string(),
         });
-        print(&format!("{value:#}\n"))?;
+        match self.format.as_deref() {
+            None | Some("") => print(&format!("{value:#}\n"))?,
+            format => print(&inspected(&[value], format)?)?,
+        }
         Ok(0)
     }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::listing::{Columns, render};
-use crate::output::print;
+use crate::output::{inspected, print};
 use crate::rows::{self, CONTAINERS, IMAGES, USAGE, usage};
 use crate::units::size;
 use crate::verb::Verb;
@@ -25,6 +25,7 @@ const VOLUMES_IN_DETAIL: Columns = Columns {
     titles: &[("Name", "VOLUME NAME"), ("Links", "LINKS"), ("Size", "SIZE")],
     default: "{{.Name}}\t{{.Links}}\t{{.Size}}",
     quiet: "Name",
+    raw: "",
 };
 
 /// Show what takes how much room.
@@ -56,9 +57,8 @@ impl Verb for Df {
                 ];
                 render(&USAGE, format, false, &rows)?
             }
-            (true, None) => in_detail(&all)?,
-            (true, Some("json")) => as_json(&all),
-            (true, Some(_)) => return Err(Failure::usage("--format takes only json with --verbose")),
+            (true, None | Some("table" | "")) => in_detail(&all)?,
+            (true, format) => inspected(&[as_json(&all)], format)?,
         };
         print(&text)?;
         Ok(0)
@@ -107,12 +107,11 @@ fn in_detail(all: &DiskUsage) -> Result<String, Failure> {
     ))
 }
 
-fn as_json(all: &DiskUsage) -> String {
+fn as_json(all: &DiskUsage) -> serde_json::Value {
     let detail = rows_of(all);
-    let value = json!({
+    json!({
         "Images": detail.images, "Containers": detail.containers, "Volumes": detail.volumes, "BuildCache": [],
         "ImagesBytes": all.images.bytes, "ContainersBytes": all.containers.bytes, "VolumesBytes": all.volumes.bytes,
         "OtherBytes": all.other.bytes,
-    });
-    format!("{value}\n")
+    })
 }

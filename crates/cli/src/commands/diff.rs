@@ -7,12 +7,16 @@ use knarr_engine::image::diff::{between, last_layer};
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::output::inspected;
 use crate::verb::Verb;
 use crate::world::World;
 
 /// Show what a container changed of its image's files.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
+    /// A Go template or `json`
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     /// Name or id
     #[arg(value_name = "CONTAINER")]
     container: String,
@@ -21,7 +25,7 @@ pub(crate) struct Diff {
 /// Show what an image's last layer changed, or what is different between two images.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImageDiff {
-    /// json
+    /// A Go template or `json`
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Name or id
@@ -41,7 +45,7 @@ impl Verb for Diff {
     const EXAMPLE: &'static str = "knarr diff web";
 
     fn run(self, world: &World) -> Result<u8, Failure> {
-        show(&diff(&world.rooted()?, &self.container)?, None)
+        show(&diff(&world.rooted()?, &self.container)?, self.format.as_deref())
     }
 }
 
@@ -71,7 +75,7 @@ fn letter(change: knarr_engine::Change) -> char {
 fn show(changes: &Changes, format: Option<&str>) -> Result<u8, Failure> {
     let mut text = Vec::new();
     match format {
-        Some("json") => {
+        Some(format) => {
             let of = |wanted| {
                 let paths = changes.iter().filter(move |(_, change)| *change == wanted);
                 paths.map(|(path, _)| format!("/{}", String::from_utf8_lossy(path))).collect::<Vec<_>>()
@@ -81,10 +85,7 @@ fn show(changes: &Changes, format: Option<&str>) -> Result<u8, Failure> {
                 "changed": of(knarr_engine::Change::Modified),
                 "deleted": of(knarr_engine::Change::Deleted),
             });
-            text.extend(format!("{value}\n").into_bytes());
-        }
-        Some(other) => {
-            return Err(Failure::usage(format!("--format: {other:?} is not supported")).hint("json, or none"));
+            text.extend(inspected(&[value], Some(format))?.into_bytes());
         }
         None => {
             for (path, change) in changes {

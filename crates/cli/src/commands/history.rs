@@ -29,6 +29,7 @@ const COLUMNS: Columns = Columns {
     ],
     default: "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
     quiet: "ID",
+    raw: "",
 };
 
 /// Show the steps of an image.

@@ -73,6 +73,7 @@ const COLUMNS: Columns = Columns {
     ],
     default: "{{.Mode}}\t{{.Owner}}\t{{.Size}}\t{{.Modified}}\t{{.Name}}",
     quiet: "Path",
+    raw: "",
 };
 
 /// Where an image is, and the store if it is there.

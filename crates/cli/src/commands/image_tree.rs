@@ -4,7 +4,7 @@ use knarr_engine::image::tree::{layers, mounts, what_requires};
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{inspected, print};
 use crate::units::size;
 use crate::verb::Verb;
 use crate::world::World;
@@ -26,7 +26,7 @@ pub(crate) struct ImageTree {
 /// Show what to mount to see an image's files.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImageMount {
-    /// json
+    /// A Go template or `json`
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Name or id
@@ -83,18 +83,14 @@ impl Verb for ImageMount {
             match self.format.as_deref() {
                 None if lower.len() == 1 => print(&format!("mount --bind -o ro {} DIRECTORY\n", lower[0]))?,
                 None => print(&format!("mount -t overlay overlay -o {options} DIRECTORY\n"))?,
-                Some("json") => {
-                    list.push(json!({"Image": name, "Type": "overlay", "Options": options, "Lower": lower}))
-                }
-                Some(other) => {
-                    return Err(Failure::usage(format!("--format: {other:?} is not supported")).hint("json, or none"));
-                }
+                Some(_) => list.push(json!({"Image": name, "Type": "overlay", "Options": options, "Lower": lower})),
             }
         }
-        if self.format.is_some() {
-            print(&format!("{}\n", serde_json::Value::from(list)))?;
-        } else {
-            world.note("nothing was mounted: knarr mounts nothing outside of containers");
+        match self.format.as_deref() {
+            // One list, as podman prints it.
+            Some("json") => print(&format!("{}\n", serde_json::Value::from(list)))?,
+            Some(format) => print(&inspected(&list, Some(format))?)?,
+            None => world.note("nothing was mounted: knarr mounts nothing outside of containers"),
         }
         Ok(0)
     }

@@ -36,6 +36,9 @@ pub(crate) struct Images {
     name: Option<String>,
 }
 
+/// What a filter can be about.
+pub(crate) const KEYS: [&str; 5] = ["dangling", "label", "reference", "before", "since"];
+
 impl Verb for Images {
     const NAMES: &'static [&'static str] = &["images", "image ls", "image list"];
     const ABOUT: &'static str = "List images";
@@ -49,14 +52,12 @@ impl Verb for Images {
         for text in &self.filter {
             match text.split_once('=') {
                 Some(("dangling", value)) => dangling = Some(value == "true" || value == "1"),
-                Some((key, value)) if ["label", "reference", "before", "since"].contains(&key) => {
+                Some((key, value)) if KEYS.contains(&key) => {
                     list.retain(|image| fits(image, key, value, &everything));
                 }
                 _ => {
                     let failure = Failure::usage(format!("invalid filter {text:?}"));
-                    return Err(
-                        failure.hint("expected KEY=VALUE, KEY one of dangling, label, reference, before, since")
-                    );
+                    return Err(failure.hint(format!("expected KEY=VALUE, KEY one of {}", KEYS.join(", "))));
                 }
             }
         }

@@ -7,7 +7,7 @@ use knarr_spec::Reference;
 use super::image_copy::{manifest_format, write_digest};
 use crate::access::{self, OneSide};
 use crate::failure::Failure;
-use crate::output::{each, print};
+use crate::output::{each, inspected, print};
 use crate::progress::PushLines;
 use crate::verb::Verb;
 use crate::world::World;
@@ -157,6 +157,9 @@ impl Verb for ManifestRemove {
 /// Show a list, or an image's manifest.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ManifestInspect {
+    /// A Go template or `json`
+    #[arg(long, short = 'f', value_name = "FORMAT")]
+    format: Option<String>,
     /// The list or image
     #[arg(value_name = "LIST")]
     list: String,
@@ -171,7 +174,10 @@ impl Verb for ManifestInspect {
         let bytes = inspect(&world.reading()?, &self.list)?;
         let value: serde_json::Value =
             serde_json::from_slice(&bytes).map_err(|error| Failure::new(format!("{}: {error}", self.list)))?;
-        print(&format!("{value:#}\n"))?;
+        match self.format.as_deref() {
+            None | Some("") => print(&format!("{value:#}\n"))?,
+            format => print(&inspected(&[value], format)?)?,
+        }
         Ok(0)
     }
 }

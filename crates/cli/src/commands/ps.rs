@@ -66,7 +66,9 @@ impl Verb for Ps {
 
 impl Ps {
     fn sizes(&self, context: &Context, container: &Container) -> Result<Option<(u64, u64)>, Failure> {
-        if !self.size && !self.format.as_ref().is_some_and(|format| format.contains(".Size")) {
+        // What is printed whole is asked for whole.
+        let shows = |format: &String| format.contains(".Size") || format.contains("json .}");
+        if !self.size && !self.format.as_ref().is_some_and(shows) {
             return Ok(None);
         }
         sizes(context, container).map(Some)
@@ -89,7 +91,8 @@ struct Filter {
     value: String,
 }
 
-const KEYS: [&str; 10] =
+/// What a filter can be about.
+pub(crate) const KEYS: [&str; 10] =
     ["id", "name", "label", "status", "ancestor", "volume", "exited", "before", "since", "network"];
 
 impl Filter {

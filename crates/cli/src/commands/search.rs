@@ -36,10 +36,11 @@ const RESULTS: Columns = Columns {
     ],
     default: "{{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}",
     quiet: "Name",
+    raw: "",
 };
 
 const TAGS: Columns =
-    Columns { titles: &[("Name", "NAME"), ("Tag", "TAG")], default: "{{.Name}}\t{{.Tag}}", quiet: "Tag" };
+    Columns { titles: &[("Name", "NAME"), ("Tag", "TAG")], default: "{{.Name}}\t{{.Tag}}", quiet: "Tag", raw: "" };
 
 /// Search registries for images.
 #[derive(Debug, clap::Args)]

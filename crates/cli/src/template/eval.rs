@@ -14,8 +14,8 @@ const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
 const ABSENT: &str = "map has no entry for key";
 
 /// Renders a parsed template.
-pub fn render(nodes: &[Node], data: &Value) -> Result<String, TemplateError> {
-    let mut scope = Scope { root: data, variables: vec![(String::new(), data.clone())], out: String::new() };
+pub fn render(nodes: &[Node], data: &Value, methods: &Value) -> Result<String, TemplateError> {
+    let mut scope = Scope { root: data, methods, variables: vec![(String::new(), data.clone())], out: String::new() };
     scope.nodes(nodes, data)?;
     Ok(scope.out)
 }
@@ -30,6 +30,7 @@ enum Flow {
 
 struct Scope<'a> {
     root: &'a Value,
+    methods: &'a Value,
     variables: Vec<(String, Value)>,
     out: String,
 }
@@ -166,10 +167,20 @@ impl Scope<'_> {
             arguments.extend(piped);
             return functions::call(name, &arguments);
         }
+        if let (Operand::Field(names), [key], None) = (first, rest, &piped)
+            && let [name] = names.as_slice()
+            && let Some(map) = self.methods.get(name)
+        {
+            let arguments = [map.clone(), self.operand(key, dot)?];
+            return functions::call("index", &arguments);
+        }
         // Docker's `{{.Label "name"}}`: a map that is called gives the entry of that name.
         if let ([key], None, Value::Object(_)) = (rest, &piped, self.operand(first, dot)?) {
             let arguments = [self.operand(first, dot)?, self.operand(key, dot)?];
             return functions::call("index", &arguments);
+        }
+        if matches!(first, Operand::Constant(Value::Null)) {
+            return Err(TemplateError::execute("nil", "nil is not a command"));
         }
         if !rest.is_empty() || piped.is_some() {
             return Err(TemplateError::execute(describe(first), "can't give argument to non-function"));
@@ -225,11 +236,16 @@ fn undefined(name: &str) -> TemplateError {
     TemplateError::Parse { line: 1, message: format!("undefined variable \"${name}\"") }
 }
 
+/// Fields that are maps in docker's structures: an entry that is not there is no mistake.
+const MAPS: [&str; 8] = ["Labels", "Annotations", "Sysctls", "ExposedPorts", "Volumes", "Ports", "Networks", "Tmpfs"];
+
 fn follow(value: &Value, names: &[String]) -> Result<Value, TemplateError> {
     let mut here = value;
-    for name in names {
+    for (index, name) in names.iter().enumerate() {
+        let in_map = index > 0 && MAPS.contains(&names[index - 1].as_str());
         let at = || format!(".{}", names.join("."));
         here = match here {
+            Value::Object(map) if in_map && !map.contains_key(name) => return Ok(Value::Null),
             Value::Object(map) => {
                 map.get(name).ok_or_else(|| TemplateError::execute(at(), format!("{ABSENT} {name:?}")))?
             }

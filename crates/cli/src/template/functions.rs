@@ -12,14 +12,19 @@ type Outcome = Result<Value, TemplateError>;
 /// Calls `name` with all its arguments.
 pub fn call(name: &str, arguments: &[Value]) -> Outcome {
     match (name, arguments) {
-        ("json", [value]) => Ok(serde_json::to_string(value).expect("a JSON value serializes").into()),
-        ("prettyjson", [value]) => Ok(serde_json::to_string_pretty(value).expect("a JSON value serializes").into()),
+        ("json", [value]) => Ok(whole_numbers(value).to_string().into()),
+        ("prettyjson", [value]) => Ok(format!("{:#}", whole_numbers(value)).into()),
+        ("html", values) => Ok(escaped(&print(values), HTML).into()),
+        ("js", values) => Ok(escaped(&print(values), JS).into()),
+        ("urlquery", values) => Ok(urlquery(&print(values)).into()),
         ("len", [value]) => len(value),
         ("index", [value, keys @ ..]) => keys.iter().try_fold(value.clone(), |value, key| index(&value, key)),
         ("slice", [value, bounds @ ..]) => slice(value, bounds),
         ("not", [value]) => Ok((!truth(value)).into()),
-        ("eq", [value, others @ ..]) if !others.is_empty() => Ok(others.iter().any(|other| equal(value, other)).into()),
-        ("ne", [left, right]) => Ok((!equal(left, right)).into()),
+        ("eq", [value, others @ ..]) if !others.is_empty() => {
+            others.iter().try_fold(false, |found, other| Ok(found || comparable(name, value, other)?)).map(Value::from)
+        }
+        ("ne", [left, right]) => comparable(name, left, right).map(|same| (!same).into()),
         ("lt", [left, right]) => compare(name, left, right, Ordering::is_lt),
         ("le", [left, right]) => compare(name, left, right, Ordering::is_le),
         ("gt", [left, right]) => compare(name, left, right, Ordering::is_gt),
@@ -47,6 +52,9 @@ pub fn call(name: &str, arguments: &[Value]) -> Outcome {
 const KNOWN: &[&str] = &[
     "json",
     "prettyjson",
+    "html",
+    "js",
+    "urlquery",
     "len",
     "index",
     "slice",
@@ -92,6 +100,13 @@ fn index(value: &Value, key: &Value) -> Outcome {
                 None => failed(format!("error calling index: index out of range: {number}")),
             }
         }
+        (Value::String(text), Value::Number(number)) => {
+            let position = number.as_u64().and_then(|position| usize::try_from(position).ok());
+            match position.and_then(|position| text.as_bytes().get(position)) {
+                Some(byte) => Ok((*byte).into()),
+                None => failed(format!("error calling index: index out of range: {number}")),
+            }
+        }
         (Value::Object(map), Value::String(key)) => Ok(map.get(key).cloned().unwrap_or_else(|| "".into())),
         (Value::Null, Value::String(_)) => Ok("".into()),
         (Value::Null, _) => failed("error calling index: index of untyped nil".into()),
@@ -120,6 +135,72 @@ fn compare(name: &str, left: &Value, right: &Value, holds: fn(Ordering) -> bool)
         Some(order) => Ok(holds(order).into()),
         None => Err(TemplateError::execute(name, format!("error calling {name}: incompatible types for comparison"))),
     }
+}
+
+/// Whether two values are equal; a text is not comparable with a number.
+fn comparable(name: &str, left: &Value, right: &Value) -> Result<bool, TemplateError> {
+    let sort = |value: &Value| match value {
+        Value::Bool(_) => 1,
+        Value::Number(_) => 2,
+        Value::String(_) => 3,
+        _ => 0,
+    };
+    match (sort(left), sort(right)) {
+        (one, other) if one != other && one * other != 0 => {
+            let kinds = format!("{} and {}", kind(left), kind(right));
+            let message = format!("error calling {name}: incompatible types for comparison: {kinds}");
+            Err(TemplateError::execute(name, message))
+        }
+        _ => Ok(equal(left, right)),
+    }
+}
+
+/// Go writes `1` where Rust writes `1.0`.
+fn whole_numbers(value: &Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => match number.as_f64() {
+            Some(float) if float.fract() == 0.0 && float.abs() < 1e15 => (float as i64).into(),
+            _ => value.clone(),
+        },
+        Value::Array(list) => list.iter().map(whole_numbers).collect(),
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), whole_numbers(value))).collect(),
+        _ => value.clone(),
+    }
+}
+
+const HTML: &[(char, &str)] =
+    &[('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&#34;"), ('\'', "&#39;"), ('\0', "\u{fffd}")];
+const JS: &[(char, &str)] = &[
+    ('\\', "\\\\"),
+    ('\'', "\\'"),
+    ('"', "\\\""),
+    ('<', "\\u003C"),
+    ('>', "\\u003E"),
+    ('&', "\\u0026"),
+    ('=', "\\u003D"),
+    ('\n', "\\u000A"),
+    ('\t', "\\u0009"),
+    ('\r', "\\u000D"),
+];
+
+fn escaped(text: &str, table: &[(char, &str)]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match table.iter().find(|(special, _)| *special == letter) {
+            Some((_, instead)) => out.push_str(instead),
+            None => out.push(letter),
+        }
+    }
+    out
+}
+
+fn urlquery(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        b' ' => "+".to_owned(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
 }
 
 /// Go puts a space between two operands when neither is a string.
@@ -174,13 +255,14 @@ struct Verb {
     left: bool,
     zero: bool,
     plus: bool,
+    sharp: bool,
     width: usize,
     precision: Option<usize>,
 }
 
 fn printf(format: &str, values: &[Value]) -> Result<String, TemplateError> {
     let mut out = String::new();
-    let mut values = values.iter();
+    let (mut at, mut reordered) = (0, false);
     let mut chars = format.chars().peekable();
     while let Some(c) = chars.next() {
         if c != '%' {
@@ -192,19 +274,40 @@ fn printf(format: &str, values: &[Value]) -> Result<String, TemplateError> {
             verb.left |= flag == '-';
             verb.zero |= flag == '0';
             verb.plus |= flag == '+';
+            verb.sharp |= flag == '#';
         }
-        verb.width = number(&mut chars).unwrap_or(0);
+        // `%[2]s`: the second value.
+        if chars.next_if_eq(&'[').is_some() {
+            at = number(&mut chars).unwrap_or(0).wrapping_sub(1);
+            chars.next_if_eq(&']');
+            reordered = true;
+        }
+        // `%*d`: as wide as a value says.
+        if chars.next_if_eq(&'*').is_some() {
+            let width = values.get(at).and_then(Value::as_u64).unwrap_or(0);
+            verb.width = usize::try_from(width).unwrap_or(0).min(PADDING_MAX);
+            at += 1;
+        } else {
+            verb.width = number(&mut chars).unwrap_or(0);
+        }
         if chars.next_if_eq(&'.').is_some() {
             verb.precision = Some(number(&mut chars).unwrap_or(0));
         }
         match chars.next() {
             Some('%') => out.push('%'),
-            Some(letter) => match values.next() {
-                Some(value) => out.push_str(&verb.apply(letter, value)),
-                None => out.push_str(&format!("%!{letter}(MISSING)")),
-            },
+            Some(letter) => {
+                match values.get(at) {
+                    Some(value) => out.push_str(&verb.apply(letter, value)),
+                    None => out.push_str(&format!("%!{letter}(MISSING)")),
+                }
+                at = at.wrapping_add(1);
+            }
             None => out.push_str("%!(NOVERB)"),
         }
+    }
+    if let Some(extra) = values.get(at..).filter(|extra| !extra.is_empty() && !reordered) {
+        let list: Vec<String> = extra.iter().map(|value| format!("{}={}", kind(value), text(value))).collect();
+        out += &format!("%!(EXTRA {})", list.join(", "));
     }
     Ok(out)
 }
@@ -220,24 +323,32 @@ fn number(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<usize>
 
 impl Verb {
     fn apply(&self, letter: char, value: &Value) -> String {
+        let whole = value.as_i64();
         let body = match (letter, value) {
-            ('s' | 'v', value) => match self.precision {
-                Some(length) if letter == 's' => text(value).chars().take(length).collect(),
-                _ => text(value),
-            },
+            ('v', Value::String(text)) if self.sharp => format!("{text:?}"),
+            ('v', value) => text(value),
+            ('s', Value::String(text)) => text.chars().take(self.precision.unwrap_or(usize::MAX)).collect(),
+            ('s', value @ (Value::Array(_) | Value::Object(_))) => text(value),
             ('d', Value::Number(number)) if !number.is_f64() => self.signed(number.to_string()),
-            ('f' | 'g' | 'e', Value::Number(number)) => {
+            ('f' | 'F' | 'g' | 'e', Value::Number(number)) => {
                 let number = number.as_f64().unwrap_or(0.0);
                 self.signed(match (letter, self.precision) {
-                    ('g', None) => number.to_string(),
+                    ('g', None) => text(value),
+                    ('e', precision) => exponent(number, precision.unwrap_or(6)),
                     (_, precision) => format!("{number:.*}", precision.unwrap_or(6)),
                 })
             }
-            ('q', value) => format!("{:?}", text(value)),
+            ('q', Value::String(text)) => format!("{text:?}"),
+            ('q', _) if let Some(letter) = letter_of(whole) => format!("{letter:?}"),
+            ('c', _) if let Some(letter) = letter_of(whole) => letter.to_string(),
             ('t', Value::Bool(truth)) => truth.to_string(),
-            ('x', Value::Number(number)) => format!("{:x}", number.as_i64().unwrap_or(0)),
-            ('X', Value::Number(number)) => format!("{:X}", number.as_i64().unwrap_or(0)),
+            ('x', _) if let Some(number) = whole => format!("{}{number:x}", if self.sharp { "0x" } else { "" }),
+            ('X', _) if let Some(number) = whole => format!("{}{number:X}", if self.sharp { "0X" } else { "" }),
+            ('b', _) if let Some(number) = whole => format!("{number:b}"),
+            ('o', _) if let Some(number) = whole => format!("{number:o}"),
+            ('U', _) if let Some(number) = whole => format!("U+{number:04X}"),
             ('x', Value::String(text)) => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
+            ('X', Value::String(text)) => text.bytes().map(|byte| format!("{byte:02X}")).collect(),
             ('T', value) => kind(value).to_owned(),
             (letter, value) => format!("%!{letter}({}={})", kind(value), text(value)),
         };
@@ -252,4 +363,17 @@ impl Verb {
     fn signed(&self, text: String) -> String {
         if self.plus && !text.starts_with('-') { format!("+{text}") } else { text }
     }
+}
+
+/// The letter of a code point.
+fn letter_of(number: Option<i64>) -> Option<char> {
+    u32::try_from(number?).ok().and_then(char::from_u32)
+}
+
+/// `1.234500e+03`: two digits at least, and a sign.
+fn exponent(number: f64, precision: usize) -> String {
+    let text = format!("{number:.precision$e}");
+    let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, power) = power.strip_prefix('-').map_or(('+', power), |power| ('-', power));
+    format!("{digits}e{sign}{power:0>2}")
 }

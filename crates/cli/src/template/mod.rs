@@ -29,7 +29,12 @@ impl Template {
 
     /// Renders with `data` as the dot.
     pub fn render(&self, data: &Value) -> Result<String, TemplateError> {
-        eval::render(&self.nodes, data)
+        eval::render(&self.nodes, data, &Value::Null)
+    }
+
+    /// Renders with `data` as the dot, whose maps in `methods` can be called for an entry (`{{.Label "name"}}`) but are no fields.
+    pub fn render_with(&self, data: &Value, methods: &Value) -> Result<String, TemplateError> {
+        eval::render(&self.nodes, data, methods)
     }
 }
 
@@ -126,6 +131,22 @@ mod tests {
         check("{{print .N \"a\" 1 2}}", "3a1 2");
     }
 
+    /// The texts are those of docker 28.
+    #[test]
+    fn rarer_verbs_and_functions_of_go() {
+        check("{{html \"<a>\"}} {{js \"it's\"}} {{urlquery \"a b&c\"}}", "&lt;a&gt; it\\'s a+b%26c");
+        check(r#"{{printf "%+v %#v" "a" "b"}}"#, "a \"b\"");
+        check(r#"{{printf "%6.2f|%e|%g" 3.14159 1234.5 0.1}}"#, "  3.14|1.234500e+03|0.1");
+        check(r#"{{printf "x" 1}} {{printf "%s" 5}} {{printf "%s"}}"#, "x%!(EXTRA int=1) %!s(int=5) %!s(MISSING)");
+        check(r#"{{printf "%q %c %U" 'x' 65 65}}"#, "'x' A U+0041");
+        check(r#"{{printf "%*d|%[2]s %[1]s" 5 42}}"#, "   42|%!s(int=42) %!s(int=5)");
+        check(r#"{{printf "%[2]s %[1]s" "a" "b"}} {{printf "%b %o %X" 5 8 255}}"#, "b a 101 10 FF");
+        check("{{index \"abc\" 1}} {{json 1.0}} {{json nil}} {{1.0}}", "98 1 null 1");
+        refuses("{{eq \"a\" 1}}", "incompatible types for comparison: string and int");
+        refuses("{{nil}}", "nil is not a command");
+        check("{{eq .Nil \"a\"}}", "false");
+    }
+
     #[test]
     fn variables_comments_and_trimming() {
         check("{{$x := .N}}{{$x}}{{$x = 5}}{{$x}}", "35");
@@ -157,6 +178,12 @@ mod tests {
     fn an_absent_key_is_false_where_it_is_tested() {
         check("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none");
         check("{{with .Absent}}x{{end}}{{range .Absent}}x{{end}}", "");
+    }
+
+    #[test]
+    fn a_label_that_is_not_there_has_no_value() {
+        check("{{.Labels.none}}|{{.Labels.a}}", "<no value>|1");
+        refuses("{{.State.none}}", "map has no entry for key");
     }
 
     #[test]

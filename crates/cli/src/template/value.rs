@@ -21,6 +21,7 @@ pub fn text(value: &Value) -> String {
     match value {
         Value::Null => "<no value>".to_owned(),
         Value::Bool(truth) => truth.to_string(),
+        Value::Number(number) if number.is_f64() => number.as_f64().unwrap_or(0.0).to_string(),
         Value::Number(number) => number.to_string(),
         Value::String(text) => text.clone(),
         Value::Array(list) => format!("[{}]", list.iter().map(text).collect::<Vec<_>>().join(" ")),
