@@ -1,4 +1,4 @@
-//! The chores of this repository: `cargo xtask setup | test | powercut | bench | fuzz | peers | tidy | golden | order | dist`.
+//! The chores of this repository: `cargo xtask setup | test | powercut | bench | fuzz | peers | tidy | golden | order | man | dist`.
 //!
 //! Law: depends on serde alone, so that the first `cargo xtask` on a fresh machine starts within seconds; everything heavy
 //! is a program it runs.
@@ -11,6 +11,7 @@ mod dist;
 mod end_to_end;
 mod fuzz;
 mod golden;
+mod man;
 mod order;
 mod peers;
 mod powercut;
@@ -42,6 +43,7 @@ const USAGE: &str = "cargo xtask CHORE
   tidy             check the invariants of ARCHITECTURE.md
   golden           rewrite the golden files from what the code does now
   order            find out which functions a container's start runs, and lay the release binary out by that
+  man DIR          write the manual pages of all commands into DIR
   dist             build the release binary and weigh it";
 
 fn main() -> ExitCode {
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["golden"] => golden::run(),
         ["order"] => order::run(),
+        ["man", dir] => man::run(dir),
         ["dist"] => dist::run(),
         _ => Err(USAGE.into()),
     };

@@ -7,6 +7,7 @@ mod budget;
 mod check;
 mod cleanup;
 mod commit;
+mod completion;
 mod container_prune;
 mod cp;
 mod create;
@@ -23,7 +24,7 @@ mod image_look;
 mod image_prune;
 mod image_sync;
 mod image_tree;
-mod images;
+pub(crate) mod images;
 mod import;
 mod info;
 mod inspect;
@@ -36,7 +37,7 @@ mod logout;
 mod logs;
 mod manifest;
 mod manifest_digest;
-mod ps;
+pub(crate) mod ps;
 mod pull;
 mod push;
 mod rename;
@@ -164,6 +165,7 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
             Entry::of::<check::Check>(),
             Entry::of::<info::Info>(),
             Entry::of::<version::Version>(),
+            Entry::of::<completion::Completion>(),
             Entry::of::<hello::Hello>(),
         ],
     ),
@@ -171,6 +173,7 @@ pub(crate) const GROUPS: &[(&str, &[Entry])] = &[
 
 /// skopeo's commands, by its names.
 pub(crate) const SKOPEO: &[(&str, Entry)] = &[
+    ("completion", Entry::of::<completion::SkopeoCompletion>()),
     ("copy", Entry::of::<image_copy::ImageCopy>()),
     ("delete", Entry::of::<image_delete::ImageDelete>()),
     ("generate-sigstore-key", Entry::of::<sign::GenerateSigstoreKey>()),
@@ -185,7 +188,7 @@ pub(crate) const SKOPEO: &[(&str, Entry)] = &[
 ];
 
 /// Words that only say what the next one is about.
-const NOUNS: [&str; 5] = ["container", "image", "system", "manifest", "artifact"];
+pub(crate) const NOUNS: [&str; 5] = ["container", "image", "system", "manifest", "artifact"];
 
 /// First words that the binary takes before this command line sees them, when nothing stands before them.
 const FACES: [&str; 2] = ["registry", "runtime"];
@@ -241,7 +244,7 @@ fn unknown(name: &str) -> Failure {
 }
 
 /// How many letters must be changed, added or left out to get from one word to the other.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], i + 1);

@@ -41,7 +41,7 @@ fn all() -> String {
     text += "\nOptions:
   --root DIR     Where images, volumes and records are kept [/var/lib/knarr, ~/.local/share/knarr]
   --runroot DIR  Where running containers have their sockets [/run/knarr, $XDG_RUNTIME_DIR/knarr]
-  -h, --help     Print help; `knarr COMMAND --help` for one command
+  -h, --help     Print help; `knarr COMMAND --help` or `knarr help COMMAND` for one command
   -v, --version  Print version\n";
     text
 }

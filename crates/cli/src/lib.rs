@@ -11,6 +11,7 @@
 mod access;
 mod boolean;
 mod commands;
+pub mod completion;
 mod container_flags;
 mod failure;
 mod foreground;
@@ -25,6 +26,7 @@ mod registries_d;
 mod rows;
 pub mod skopeo;
 pub mod template;
+pub mod tree;
 mod units;
 mod unsupported;
 mod verb;
@@ -56,6 +58,12 @@ fn run(args: Vec<OsString>) -> Result<u8, Failure> {
         First::Help => return help::print_all(),
         First::Version => return help::print_version(),
         First::Command(words) => words,
+    };
+    // `help image ls` is `image ls --help`.
+    let words = match words.split_first() {
+        Some((help, [])) if help == "help" => return help::print_all(),
+        Some((help, topic)) if help == "help" => topic.iter().cloned().chain(["--help".into()]).collect(),
+        _ => words,
     };
     if let Some(noun) = commands::group(&words) {
         return help::print_group(noun);

@@ -27,8 +27,15 @@ const WITH_VALUE: [&str; 9] = [
 ];
 
 /// Commands that know no options of images.
-const PLAIN: [&str; 6] =
-    ["login", "logout", "manifest-digest", "generate-sigstore-key", "standalone-sign", "standalone-verify"];
+const PLAIN: [&str; 7] = [
+    "completion",
+    "login",
+    "logout",
+    "manifest-digest",
+    "generate-sigstore-key",
+    "standalone-sign",
+    "standalone-verify",
+];
 
 /// skopeo's commands that are not here, and why not.
 const ABSENT: [(&str, &str); 1] = [("layers", "use copy with dir:")];
@@ -55,6 +62,9 @@ fn run(args: &[OsString]) -> Result<u8, Failure> {
                 print(concat!("skopeo version ", env!("CARGO_PKG_VERSION"), " (knarr)\n"))?;
                 return Ok(0);
             }
+            "help" if !words.as_slice().is_empty() => {
+                return command(&words.as_slice()[0].to_string_lossy(), &[], &["--help".into()]);
+            }
             "--help" | "-h" | "help" => return help(),
             "--command-timeout" | "--user-agent-prefix" | "--require-signed" => {
                 return Err(Failure::usage(format!("{name} is not supported")));
@@ -78,12 +88,14 @@ fn command(name: &str, ahead: &[OsString], words: &[OsString]) -> Result<u8, Fai
         return Err(Failure::usage(format!("{name} is not supported: {why}")));
     }
     let Some((_, entry)) = SKOPEO.iter().find(|(known, _)| *known == name) else {
-        let what = format!("Unrecognized command `skopeo {name}`\nTry 'skopeo --help' for more information");
+        let near = SKOPEO.iter().find(|(known, _)| commands::distance(known, name) <= 2);
+        let near = near.map_or(String::new(), |(known, _)| format!("\n\nDid you mean this?\n\t{known}\n"));
+        let what = format!("Unrecognized command `skopeo {name}`{near}\nTry 'skopeo --help' for more information");
         return Err(Failure::usage(what));
     };
     let known = |option: &&OsString| !PLAIN.contains(&name) || (name == "login" && *option == "--debug");
     let words: Vec<OsString> = ahead.iter().filter(known).chain(words).cloned().collect();
-    let mut parser = entry.parser();
+    let mut parser = entry.parser_as(&format!("skopeo {name}"));
     let words = boolean::rewrite(&parser, &words);
     match parser.try_get_matches_from_mut(words) {
         Ok(matches) => (entry.run)(&World::new(Globals::default()), &matches),

@@ -45,12 +45,18 @@ impl Entry {
 
     /// The parser of this command alone.
     pub(crate) fn parser(&self) -> clap::Command {
-        let name = format!("knarr {}", self.name());
+        self.parser_as(&format!("knarr {}", self.name()))
+    }
+
+    /// The same under another program's name for it: `skopeo copy`.
+    pub(crate) fn parser_as(&self, name: &str) -> clap::Command {
+        let ours = format!("knarr {}", self.name());
         let command = clap::Command::new(self.name()).bin_name(name).no_binary_name(true).about(self.about);
-        let command = command.after_help(format!("Example:\n  {}", self.example)).disable_version_flag(true);
+        let example = format!("Example:\n  {}", self.example.replace(&ours, name));
+        let command = command.after_help(example).disable_version_flag(true);
         let mut command = (self.augment)(command).disable_help_flag(true);
         if !self.usage.is_empty() {
-            command = command.override_usage(self.usage);
+            command = command.override_usage(self.usage.replace(&ours, name));
         }
         let help = clap::Arg::new("help").long("help").help("Print help").action(clap::ArgAction::Help);
         // Docker's `-h` of `run` is the host name.
@@ -77,7 +83,13 @@ pub(crate) fn usage(entry: &Entry, error: clap::Error) -> Result<u8, Failure> {
     let argument = text(ContextKind::InvalidArg).unwrap_or_default();
     let flag = argument.split([' ', '=']).next().unwrap_or_default();
     let failure = match error.kind() {
-        ErrorKind::UnknownArgument if flag.starts_with('-') => unknown_flag(entry.name(), flag),
+        ErrorKind::UnknownArgument if flag.starts_with('-') => {
+            unknown_flag(entry.name(), flag, text(ContextKind::SuggestedArg))
+        }
+        ErrorKind::InvalidValue if text(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {
+            Failure::usage(format!("flag needs an argument: {flag}"))
+                .hint(format!("see `knarr {} --help`", entry.name()))
+        }
         ErrorKind::MissingRequiredArgument => {
             Failure::usage(format!("requires {}", named(&argument))).hint(format!("for example: {}", entry.example))
         }
@@ -92,10 +104,14 @@ pub(crate) fn usage(entry: &Entry, error: clap::Error) -> Result<u8, Failure> {
 }
 
 /// What to say of an option that the command does not have.
-fn unknown_flag(command: &str, flag: &str) -> Failure {
-    match unsupported::flag(command, flag) {
-        Some((name, hint)) => Failure::usage(format!("{name} is not supported yet")).hint(hint),
-        None => Failure::usage(format!("unknown flag: {flag}")).hint(format!("see `knarr {command} --help`")),
+fn unknown_flag(command: &str, flag: &str, near: Option<String>) -> Failure {
+    if let Some((name, hint)) = unsupported::flag(command, flag) {
+        return Failure::usage(format!("{name} is not supported yet")).hint(hint);
+    }
+    let failure = Failure::usage(format!("unknown flag: {flag}"));
+    match near {
+        Some(near) => failure.hint(format!("did you mean `{near}`? see `knarr {command} --help`")),
+        None => failure.hint(format!("see `knarr {command} --help`")),
     }
 }
 

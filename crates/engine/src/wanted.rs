@@ -26,7 +26,7 @@ pub use mount::{BindOptions, MountKind, MountWanted, Propagation};
 pub use name::{check_container_name, check_hostname};
 pub use parse_error::ParseError;
 pub use security::{SeccompChoice, Security};
-pub use signal::{parse_signal, signal_name};
+pub use signal::{parse_signal, signal_name, signal_names};
 pub use size::{parse_cpus, parse_size};
 pub use ulimit::Ulimit;
 

@@ -5,6 +5,8 @@
 //! Not here: anything an applet does.
 #![forbid(unsafe_code)]
 
+mod faces;
+
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,6 +28,7 @@ const FIRST_WORDS: &[(&str, Applet)] = &[
     ("monitor", knarr_monitor::applet),
     ("init", knarr_monitor::init_applet),
     ("registry", knarr_registry::applet),
+    ("__complete", |words| knarr_cli::completion::main(words, &faces::FACES)),
 ];
 
 fn main() -> ExitCode {
@@ -36,9 +39,14 @@ fn main() -> ExitCode {
     if let Some(applet) = named(CALLED_AS, name) {
         return applet(rest);
     }
-    match rest.split_first().and_then(|(first, words)| Some((named(FIRST_WORDS, first)?, words))) {
-        Some((applet, words)) => applet(words.to_vec()),
-        None => knarr_cli::main(rest),
+    match rest.as_slice() {
+        [first, words @ ..] if let Some(applet) = named(FIRST_WORDS, first) => applet(words.to_vec()),
+        // `help registry serve` is `registry serve --help`.
+        [help, first, words @ ..] if help == "help" && faces::FACES.iter().any(|face| first == face.name) => {
+            let applet = named(FIRST_WORDS, first).expect("every face has an applet");
+            applet(words.iter().cloned().chain(["--help".into()]).collect())
+        }
+        _ => knarr_cli::main(rest),
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::auth::htpasswd::{self, UserError};
@@ -24,7 +25,13 @@ const USAGE_EXIT: u8 = 125;
 
 /// Keep images and other content: a registry as the distribution specification describes it
 #[derive(Debug, Parser)]
-#[command(name = "knarr registry", bin_name = "knarr registry", no_binary_name = true, disable_version_flag = true)]
+#[command(
+    name = "knarr registry",
+    bin_name = "knarr registry",
+    no_binary_name = true,
+    disable_version_flag = true,
+    disable_help_subcommand = true
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -36,7 +43,7 @@ enum Command {
     Check(Check),
     Retention(Retention),
     Static(Static),
-    #[command(subcommand)]
+    #[command(subcommand, disable_help_subcommand = true)]
     Config(ConfigCommand),
     Htpasswd(Htpasswd),
 }
@@ -193,13 +200,27 @@ enum ConfigCommand {
     },
 }
 
+/// The commands and options of `knarr registry`.
+pub fn command() -> clap::Command {
+    <CommandLine as clap::CommandFactory>::command()
+}
+
 /// Runs `knarr registry` with the words behind it.
 pub fn applet(args: Vec<OsString>) -> ExitCode {
+    // `help serve` is `serve --help`.
+    let args = match args.split_first() {
+        Some((help, topic)) if help == "help" => topic.iter().cloned().chain(["--help".into()]).collect(),
+        _ => args,
+    };
     let command = match CommandLine::try_parse_from(args) {
         Ok(line) => line.command,
+        Err(error) if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            print!("{}", error.render());
+            return ExitCode::SUCCESS;
+        }
         Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE_EXIT) } else { ExitCode::SUCCESS };
+            eprintln!("knarr registry: {}", usage(&error.render().to_string()));
+            return ExitCode::from(USAGE_EXIT);
         }
     };
     let outcome = match command {
@@ -222,6 +243,20 @@ pub fn applet(args: Vec<OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The parser's complaint in our form: what is wrong, and a hint.
+fn usage(rendered: &str) -> String {
+    let lines = || rendered.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut what = lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    // Missing operands are listed below it.
+    if what.ends_with(':') {
+        let missing: Vec<&str> = lines().skip(1).take_while(|line| line.starts_with(['<', '-'])).collect();
+        what = format!("{what} {}", missing.join(", "));
+    }
+    let tip = lines().find_map(|line| line.strip_prefix("tip: "));
+    let see = "see `knarr registry --help`";
+    format!("{what}\nhint: {}", tip.map_or(see.to_owned(), |tip| format!("{tip}; {see}")))
 }
 
 /// Why a command did not do what it was asked.
@@ -389,6 +424,20 @@ mod tests {
         assert!(error.contains("--plain-http"), "{error}");
         assert!(settings(&["serve", "--listen=0.0.0.0:5000", "--plain-http"]).is_ok());
         assert!(settings(&["serve", "--tls-cert", "c"]).is_err());
+    }
+
+    #[test]
+    fn complaints_are_one_line_and_a_hint() {
+        let said =
+            |words: &[&str]| usage(&CommandLine::try_parse_from(words).map(|_| ()).unwrap_err().render().to_string());
+        assert_eq!(
+            said(&["serv"]),
+            "unrecognized subcommand 'serv'\nhint: a similar subcommand exists: 'serve'; see `knarr registry --help`"
+        );
+        assert_eq!(
+            said(&["htpasswd"]),
+            "the following required arguments were not provided: <USER>\nhint: see `knarr registry --help`"
+        );
     }
 
     #[test]

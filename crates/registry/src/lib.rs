@@ -53,5 +53,5 @@ mod tls;
 mod upkeep;
 mod upload;
 
-pub use args::applet;
+pub use args::{applet, command};
 pub use server::{Registry, ServeError, serve};

@@ -42,6 +42,8 @@ use std::{
 use knarr_sys::{credentials, memory, self_exe};
 
 use crate::host;
+pub use argv::Flag;
+pub use commands::{CommandHelp, command_help};
 use commands::{Done, Globals, World};
 use failure::Failure;
 
@@ -78,6 +80,11 @@ pub fn applet(args: Vec<OsString>) -> ExitCode {
             }
         }
     }
+}
+
+/// The ids of the containers that the command line `words`, which may be unfinished, can be about; none where that cannot be told.
+pub fn container_ids(words: &[String]) -> Vec<String> {
+    query::names_in(&commands::root_of(words, &world())).unwrap_or_default()
 }
 
 /// What the surroundings say, once.

@@ -16,7 +16,7 @@ mod problem;
 pub mod resctrl;
 mod verify;
 
-pub use applet::applet;
+pub use applet::{CommandHelp, Flag, applet, command_help, container_ids};
 pub use apply::{
     Created, ExecTarget, NewNetwork, Running, State, Status, Stdio, create, create_meanwhile, exec, exec_plan,
     exec_planned, run_hooks, start_at,

@@ -127,6 +127,12 @@ pub fn forget(context: &Context, list: &Reference) -> Result<()> {
     }
 }
 
+/// The names of all lists.
+pub fn names(context: &Context) -> Result<Vec<String>> {
+    let records = context.store.documents()?.into_iter().filter(|record| record.kind == DocumentKind::List);
+    Ok(records.map(|record| record.name.familiar()).collect())
+}
+
 /// The list of that name.
 pub fn find(context: &Context, list: &Reference) -> Result<Option<Raw<Index>>> {
     let Some(record) = context.store.document(list)?.filter(|record| record.kind == DocumentKind::List) else {

@@ -12,6 +12,11 @@ const NAMES: [&str; 31] = [
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 
+/// The names of the signals that have one, without `SIG`.
+pub fn signal_names() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter()
+}
+
 /// A number, a name with or without `SIG`, or `RTMIN+n`, `RTMAX-n`.
 pub fn parse_signal(option: &'static str, text: &str) -> Result<i32, ParseError> {
     let wrong = || ParseError::new(option, text, "no such signal");

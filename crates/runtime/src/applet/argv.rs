@@ -6,23 +6,25 @@ use super::failure::Failure;
 
 /// One flag.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Flag {
+pub struct Flag {
     /// Without dashes.
     pub name: &'static str,
     /// The one-letter form.
     pub short: Option<char>,
-    /// A value follows.
-    pub value: bool,
+    /// What its value is called, where one follows.
+    pub value: Option<&'static str>,
+    /// What it does.
+    pub help: &'static str,
 }
 
 /// A flag that is there or not.
-pub(crate) const fn switch(name: &'static str, short: Option<char>) -> Flag {
-    Flag { name, short, value: false }
+pub(crate) const fn switch(name: &'static str, short: Option<char>, help: &'static str) -> Flag {
+    Flag { name, short, value: None, help }
 }
 
 /// A flag with a value.
-pub(crate) const fn value(name: &'static str, short: Option<char>) -> Flag {
-    Flag { name, short, value: true }
+pub(crate) const fn value(name: &'static str, short: Option<char>, value: &'static str, help: &'static str) -> Flag {
+    Flag { name, short, value: Some(value), help }
 }
 
 /// What was given.
@@ -69,7 +71,7 @@ pub(crate) fn parse(flags: &[Flag], args: &[String], words_max: usize) -> Result
             break;
         } else if let Some((flag, value)) = long(flags, arg) {
             let mut next = || args.next().cloned();
-            let value = match (flag.value, value) {
+            let value = match (flag.value.is_some(), value) {
                 (_, Some(value)) => value.to_owned(),
                 (true, None) => next().ok_or_else(|| Failure::NoValue(arg.clone()))?,
                 (false, None) => "true".into(),
@@ -99,7 +101,7 @@ fn letters(flags: &[Flag], arg: &str, given: &mut Given, next: impl FnOnce() -> 
     while let Some(letter) = rest.chars().next() {
         let flag = flags.iter().find(|flag| flag.short == Some(letter)).ok_or_else(unknown)?;
         rest = &rest[letter.len_utf8()..];
-        if flag.value {
+        if flag.value.is_some() {
             let inside = rest.strip_prefix('=').unwrap_or(rest);
             let value =
                 if inside.is_empty() { next().ok_or_else(|| Failure::NoValue(arg.to_owned()))? } else { inside.into() };
@@ -115,8 +117,12 @@ fn letters(flags: &[Flag], arg: &str, given: &mut Given, next: impl FnOnce() -> 
 mod tests {
     use super::*;
 
-    const FLAGS: &[Flag] =
-        &[switch("detach", Some('d')), switch("tty", Some('t')), value("bundle", Some('b')), value("env", Some('e'))];
+    const FLAGS: &[Flag] = &[
+        switch("detach", Some('d'), ""),
+        switch("tty", Some('t'), ""),
+        value("bundle", Some('b'), "DIR", ""),
+        value("env", Some('e'), "WORD", ""),
+    ];
 
     fn told(args: &str, words_max: usize) -> String {
         let args: Vec<String> = args.split_whitespace().map(str::to_owned).collect();

@@ -97,6 +97,8 @@ struct Command {
     name: &'static str,
     about: &'static str,
     flags: &'static [Flag],
+    /// The words behind it, as the help shows them.
+    operands: &'static str,
     /// Fewest and most words.
     words: (usize, usize),
     /// After so many words all is words.
@@ -135,8 +137,8 @@ impl Call {
     pub(crate) fn run(&self, world: &World, say: &mut dyn FnMut(&str)) -> Result<Done, Failure> {
         match self.action {
             Action::Version => Ok(Done::Text(version(&world.name))),
-            Action::Help(None) => Ok(Done::Text(help(&world.name))),
-            Action::Help(Some(command)) => Ok(Done::Text(help_of(&world.name, command))),
+            Action::Help(None) => Ok(Done::Text(help(called(&world.name)))),
+            Action::Help(Some(command)) => Ok(Done::Text(help_of(called(&world.name), command))),
             Action::Command(command) => {
                 (command.run)(&mut Context { world, globals: &self.globals, given: &self.given, say })
             }
@@ -182,7 +184,14 @@ pub(crate) fn parse(words: &[String], world: &World) -> Result<Call, Failure> {
     let Some((name, rest)) = before.words.split_first().filter(|_| !before.has("help")) else {
         return Ok(Call { globals, given: Given::default(), action: Action::Help(None) });
     };
-    let command = COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| Failure::Command(name.clone()))?;
+    let named = |name: &String| {
+        COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| Failure::Command(name.clone()))
+    };
+    if name == "help" {
+        let topic = rest.iter().find(|word| !word.starts_with('-')).map(named).transpose()?;
+        return Ok(Call { globals, given: Given::default(), action: Action::Help(topic) });
+    }
+    let command = named(name)?;
     let given = argv::parse(command.flags, rest, command.flags_until)?;
     if given.has("help") {
         return Ok(Call { globals, given, action: Action::Help(Some(command)) });
@@ -193,6 +202,34 @@ pub(crate) fn parse(words: &[String], world: &World) -> Result<Call, Failure> {
         count if count > most => Err(Failure::Words { command: command.name, wants: "there are too many arguments" }),
         _ => Ok(Call { globals, given, action: Action::Command(command) }),
     }
+}
+
+/// A command, as completions and manual pages show it.
+#[derive(Clone, Copy, Debug)]
+pub struct CommandHelp {
+    /// `kill`.
+    pub name: &'static str,
+    /// One line, in lower case.
+    pub about: &'static str,
+    /// Its flags.
+    pub flags: &'static [Flag],
+    /// The words behind it: `CONTAINER [SIGNAL]`.
+    pub operands: &'static str,
+}
+
+/// The flags before the command, and every command.
+pub fn command_help() -> (&'static [Flag], impl Iterator<Item = CommandHelp>) {
+    let shown = |command: &Command| {
+        let Command { name, about, flags, operands, .. } = *command;
+        CommandHelp { name, about, flags, operands }
+    };
+    (GLOBALS, COMMANDS.iter().map(shown))
+}
+
+/// Where `words`, a command line that may be unfinished, would have containers kept.
+pub(crate) fn root_of(words: &[String], world: &World) -> PathBuf {
+    let root = argv::parse(GLOBALS, words, 1).ok().and_then(|given| given.value("root").map(str::to_owned));
+    root.map_or(world.root.clone(), |root| world.directory.join(root))
 }
 
 /// Go's words for true and false, and `auto`.
@@ -212,6 +249,11 @@ fn version(name: &str) -> String {
     format!("{name} version {version}\ncommit: v{version}\nspec: {}\n", features::SPEC_VERSION)
 }
 
+/// The words that lead here.
+fn called(name: &str) -> &str {
+    if name == "knarr" { "knarr runtime" } else { name }
+}
+
 /// In the form of runc's help.
 fn help(name: &str) -> String {
     let lines: String = COMMANDS.iter().map(|command| format!("   {:<11} {}\n", command.name, command.about)).collect();
@@ -224,70 +266,142 @@ fn help(name: &str) -> String {
 }
 
 fn help_of(name: &str, command: &Command) -> String {
-    let (word, about, flags) = (command.name, command.about, flags_help(command.flags));
-    let arguments = if command.words.1 == 0 { "" } else { " <container-id>" };
+    let (word, about, flags, operands) = (command.name, command.about, flags_help(command.flags), command.operands);
+    let space = if operands.is_empty() { "" } else { " " };
     format!(
-        "NAME:\n   {name} {word} - {about}\n\nUSAGE:\n   {name} {word} [command options]{arguments}\n\nOPTIONS:\n{flags}"
+        "NAME:\n   {name} {word} - {about}\n\nUSAGE:\n   {name} {word} [command options]{space}{operands}\n\nOPTIONS:\n{flags}"
     )
 }
 
+/// A line for each, what they do in a column.
 fn flags_help(flags: &[Flag]) -> String {
-    let line = |flag: &Flag| {
-        let short = flag.short.map(|letter| format!(", -{letter}")).unwrap_or_default();
-        format!("   --{}{short}{}\n", flag.name, if flag.value { " value" } else { "" })
+    let name = |flag: &Flag| {
+        let value = flag.value.map(|value| format!(" {value}")).unwrap_or_default();
+        let short = flag.short.map(|letter| format!(", -{letter}{value}")).unwrap_or_default();
+        format!("--{}{value}{short}", flag.name)
     };
-    flags.iter().map(line).collect()
+    let width = flags.iter().map(|flag| name(flag).len()).max().unwrap_or(0);
+    flags.iter().map(|flag| format!("   {:<width$}  {}\n", name(flag), flag.help)).collect()
 }
 
 #[rustfmt::skip]
 const GLOBALS: &[Flag] = &[
-    switch("debug", None), value("log", None), value("log-format", None), value("log-level", None), value("root", None),
-    switch("systemd-cgroup", None), value("cgroup-manager", None), value("rootless", None), value("criu", None),
-    switch("version", Some('v')), switch("help", Some('h')),
+    switch("debug", None, "tell the log everything"),
+    value("log", None, "FILE", "write messages to this file, or to journald: or syslog:"),
+    value("log-format", None, "FORMAT", "text or json"),
+    value("log-level", None, "LEVEL", "error, warning or debug"),
+    value("root", None, "DIR", "where containers are kept"),
+    switch("systemd-cgroup", None, "let systemd make control groups"),
+    value("cgroup-manager", None, "WHO", "who makes control groups: cgroupfs, systemd or disabled"),
+    value("rootless", None, "BOOL", "do without control groups that cannot be had: true, false or auto"),
+    value("criu", None, "PROGRAM", "the program that makes and reads checkpoints"),
+    switch("version", Some('v'), "print the version"),
+    switch("help", Some('h'), "print this help"),
 ];
 
 const ANY: usize = usize::MAX;
-const HELP: Flag = switch("help", Some('h'));
+const HELP: Flag = switch("help", Some('h'), "print this help");
 
 /// How a container is made, by `create` and by `run`.
 #[rustfmt::skip]
 const MAKE: [Flag; 12] = [
-    value("bundle", Some('b')), value("config", Some('f')), value("console-socket", None), value("pidfd-socket", None),
-    value("pid-file", None), switch("no-pivot", None), switch("no-new-keyring", None), value("preserve-fds", None),
-    switch("detach", Some('d')), switch("keep", None), switch("no-subreaper", None), HELP,
+    value("bundle", Some('b'), "DIR", "the directory with config.json; without it the current one"),
+    value("config", Some('f'), "FILE", "another file in place of config.json"),
+    value("console-socket", None, "SOCKET", "send the terminal's other end to this socket"),
+    value("pidfd-socket", None, "SOCKET", "send a descriptor of the process to this socket"),
+    value("pid-file", None, "FILE", "write the process id to this file"),
+    switch("no-pivot", None, "change the root without pivot_root, as from a ramdisk"),
+    switch("no-new-keyring", None, "keep the session keyring"),
+    value("preserve-fds", None, "NUMBER", "hand over so many descriptors, from 3 on"),
+    switch("detach", Some('d'), "do not wait for the program"),
+    switch("keep", None, "leave the container when its program has ended"),
+    switch("no-subreaper", None, "do not adopt the container's orphans"),
+    HELP,
 ];
 
 /// Every command.
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    Command { name: "create", about: "make a container; its program waits for start", flags: &MAKE, words: (1, 1), flags_until: ANY, enters: true, run: create::create },
-    Command { name: "start", about: "start the program of a created container", flags: &[HELP], words: (1, 1), flags_until: ANY, enters: false, run: start::start },
-    Command { name: "run", about: "make a container, start it, wait for it and delete it", flags: &MAKE, words: (1, 1), flags_until: ANY, enters: true, run: create::run },
-    Command { name: "exec", about: "run one more program in a container", flags: &[
-        value("console-socket", None), value("pidfd-socket", None), value("cwd", None), value("env", Some('e')), switch("tty", Some('t')),
-        value("user", Some('u')), value("additional-gids", Some('g')), value("process", Some('p')), switch("detach", Some('d')),
-        value("pid-file", None), value("process-label", None), value("apparmor", None), switch("no-new-privs", None),
-        value("cap", Some('c')), value("preserve-fds", None), value("cgroup", None), switch("ignore-paused", None), HELP,
+    Command { name: "create", about: "make a container; its program waits for start", operands: "CONTAINER", flags: &MAKE, words: (1, 1), flags_until: ANY, enters: true, run: create::create },
+    Command { name: "start", about: "start the program of a created container", operands: "CONTAINER", flags: &[HELP], words: (1, 1), flags_until: ANY, enters: false, run: start::start },
+    Command { name: "run", about: "make a container, start it, wait for it and delete it", operands: "CONTAINER", flags: &MAKE, words: (1, 1), flags_until: ANY, enters: true, run: create::run },
+    Command { name: "exec", about: "run one more program in a container", operands: "CONTAINER COMMAND [ARGUMENT...]", flags: &[
+        value("console-socket", None, "SOCKET", "send the terminal's other end to this socket"),
+        value("pidfd-socket", None, "SOCKET", "send a descriptor of the process to this socket"),
+        value("cwd", None, "DIR", "the current directory inside"),
+        value("env", Some('e'), "NAME=VALUE", "set an environment variable"),
+        switch("tty", Some('t'), "allocate a terminal"),
+        value("user", Some('u'), "UID[:GID]", "user and group"),
+        value("additional-gids", Some('g'), "GID", "one more group"),
+        value("process", Some('p'), "FILE", "the process as a JSON document"),
+        switch("detach", Some('d'), "do not wait for the program"),
+        value("pid-file", None, "FILE", "write the process id to this file"),
+        value("process-label", None, "LABEL", "the SELinux label"),
+        value("apparmor", None, "PROFILE", "the AppArmor profile"),
+        switch("no-new-privs", None, "the program cannot gain privileges"),
+        value("cap", Some('c'), "CAP", "one more capability"),
+        value("preserve-fds", None, "NUMBER", "hand over so many descriptors, from 3 on"),
+        value("cgroup", None, "PATH", "a control group below the container's; CONTROLLER:PATH for one of version 1"),
+        switch("ignore-paused", None, "also in a paused container"),
+        HELP,
     ], words: (1, ANY), flags_until: 1, enters: true, run: exec::exec },
-    Command { name: "kill", about: "send a signal to a container's first process", flags: &[switch("all", Some('a')), HELP], words: (1, 2), flags_until: 1, enters: false, run: kill::kill },
-    Command { name: "delete", about: "remove what a stopped container holds", flags: &[switch("force", Some('f')), switch("regex", Some('r')), HELP], words: (1, 1), flags_until: ANY, enters: false, run: delete::delete },
-    Command { name: "state", about: "print a container's state as JSON", flags: &[HELP], words: (1, 1), flags_until: ANY, enters: false, run: query::state },
-    Command { name: "list", about: "print the containers", flags: &[value("format", Some('f')), switch("quiet", Some('q')), HELP], words: (0, 0), flags_until: ANY, enters: false, run: query::list },
-    Command { name: "ps", about: "print the processes of a container", flags: &[value("format", Some('f')), HELP], words: (1, ANY), flags_until: 1, enters: false, run: query::ps },
-    Command { name: "pause", about: "stop every process of a container", flags: &[HELP], words: (1, 1), flags_until: ANY, enters: false, run: limits::pause },
-    Command { name: "resume", about: "let them go on", flags: &[HELP], words: (1, 1), flags_until: ANY, enters: false, run: limits::resume },
-    Command { name: "update", about: "change a container's limits", flags: &[
-        value("resources", Some('r')), value("blkio-weight", None), value("cpu-period", None), value("cpu-quota", None), value("cpu-burst", None),
-        value("cpu-share", None), value("cpu-shares", None), value("cpu-rt-period", None), value("cpu-rt-runtime", None), value("cpuset-cpus", None),
-        value("cpuset-mems", None), value("kernel-memory", None), value("kernel-memory-tcp", None), value("memory", None), value("cpu-idle", None),
-        value("memory-reservation", None), value("memory-swap", None), value("pids-limit", None), value("l3-cache-schema", None),
-        value("mem-bw-schema", None), HELP,
+    Command { name: "kill", about: "send a signal to a container's first process", operands: "CONTAINER [SIGNAL]", flags: &[
+        switch("all", Some('a'), "every process, not the first alone"),
+        HELP,
+    ], words: (1, 2), flags_until: 1, enters: false, run: kill::kill },
+    Command { name: "delete", about: "remove what a stopped container holds", operands: "CONTAINER", flags: &[
+        switch("force", Some('f'), "kill it first where it runs"),
+        switch("regex", Some('r'), "every container whose id matches"),
+        HELP,
+    ], words: (1, 1), flags_until: ANY, enters: false, run: delete::delete },
+    Command { name: "state", about: "print a container's state as JSON", operands: "CONTAINER", flags: &[HELP], words: (1, 1), flags_until: ANY, enters: false, run: query::state },
+    Command { name: "list", about: "print the containers", operands: "", flags: &[
+        value("format", Some('f'), "FORMAT", "table or json"),
+        switch("quiet", Some('q'), "ids only"),
+        HELP,
+    ], words: (0, 0), flags_until: ANY, enters: false, run: query::list },
+    Command { name: "ps", about: "print the processes of a container", operands: "CONTAINER [PS-OPTION...]", flags: &[
+        value("format", Some('f'), "FORMAT", "table or json"),
+        HELP,
+    ], words: (1, ANY), flags_until: 1, enters: false, run: query::ps },
+    Command { name: "pause", about: "stop every process of a container", operands: "CONTAINER", flags: &[HELP], words: (1, 1), flags_until: ANY, enters: false, run: limits::pause },
+    Command { name: "resume", about: "let the processes of a paused container go on", operands: "CONTAINER", flags: &[HELP], words: (1, 1), flags_until: ANY, enters: false, run: limits::resume },
+    Command { name: "update", about: "change a container's limits", operands: "CONTAINER", flags: &[
+        value("resources", Some('r'), "FILE", "limits as a JSON document; - is standard input"),
+        value("blkio-weight", None, "WEIGHT", "share of block IO, 10 to 1000"),
+        value("cpu-period", None, "US", "the period that --cpu-quota is about, in microseconds"),
+        value("cpu-quota", None, "US", "time of all CPUs in a period, in microseconds"),
+        value("cpu-burst", None, "US", "time that may be saved up beyond the quota, in microseconds"),
+        value("cpu-share", None, "SHARES", "share of CPU time (relative weight)"),
+        value("cpu-shares", None, "SHARES", "the same by its longer name"),
+        value("cpu-rt-period", None, "US", "the period of real-time processes, in microseconds"),
+        value("cpu-rt-runtime", None, "US", "time of real-time processes in a period, in microseconds"),
+        value("cpuset-cpus", None, "LIST", "CPUs to run on: 0-3, 0,1"),
+        value("cpuset-mems", None, "LIST", "memory nodes to use: 0-3, 0,1"),
+        value("kernel-memory", None, "BYTES", "without effect, as with runc: the kernel has dropped it"),
+        value("kernel-memory-tcp", None, "BYTES", "without effect, as with runc: the kernel has dropped it"),
+        value("memory", None, "BYTES", "limit of memory"),
+        value("cpu-idle", None, "NUMBER", "1: run only where nobody else wants to"),
+        value("memory-reservation", None, "BYTES", "soft limit of memory"),
+        value("memory-swap", None, "BYTES", "limit of memory and swap together; -1 for none"),
+        value("pids-limit", None, "NUMBER", "limit of processes and threads"),
+        value("l3-cache-schema", None, "SCHEMA", "share of the L3 cache (Intel RDT)"),
+        value("mem-bw-schema", None, "SCHEMA", "share of the memory bandwidth (Intel RDT)"),
+        HELP,
     ], words: (1, 1), flags_until: ANY, enters: false, run: limits::update },
-    Command { name: "events", about: "print counters and out-of-memory events as JSON lines", flags: &[switch("stats", None), value("interval", None), HELP], words: (1, 1), flags_until: ANY, enters: false, run: events::events },
-    Command { name: "checkpoint", about: "write a running container down with criu", flags: criu::CHECKPOINT, words: (1, 1), flags_until: ANY, enters: false, run: criu::checkpoint },
-    Command { name: "restore", about: "bring a container back from a checkpoint", flags: criu::RESTORE, words: (1, 1), flags_until: ANY, enters: true, run: criu::restore },
-    Command { name: "spec", about: "write a config.json to begin with", flags: &[value("bundle", Some('b')), switch("rootless", None), HELP], words: (0, 0), flags_until: ANY, enters: false, run: spec::spec },
-    Command { name: "features", about: "print what this runtime can do as JSON", flags: &[HELP], words: (0, 0), flags_until: ANY, enters: false, run: features::features },
+    Command { name: "events", about: "print counters and out-of-memory events as JSON lines", operands: "CONTAINER", flags: &[
+        switch("stats", None, "print the counters once and end"),
+        value("interval", None, "DURATION", "time between counters: 5s"),
+        HELP,
+    ], words: (1, 1), flags_until: ANY, enters: false, run: events::events },
+    Command { name: "checkpoint", about: "write a running container down with criu", operands: "CONTAINER", flags: criu::CHECKPOINT, words: (1, 1), flags_until: ANY, enters: false, run: criu::checkpoint },
+    Command { name: "restore", about: "bring a container back from a checkpoint", operands: "CONTAINER", flags: criu::RESTORE, words: (1, 1), flags_until: ANY, enters: true, run: criu::restore },
+    Command { name: "spec", about: "write a config.json to begin with", operands: "", flags: &[
+        value("bundle", Some('b'), "DIR", "the directory with config.json; without it the current one"),
+        switch("rootless", None, "for an ordinary user: with a user namespace"),
+        HELP,
+    ], words: (0, 0), flags_until: ANY, enters: false, run: spec::spec },
+    Command { name: "features", about: "print what this runtime can do as JSON", operands: "", flags: &[HELP], words: (0, 0), flags_until: ANY, enters: false, run: features::features },
 ];
 
 #[cfg(test)]
@@ -338,6 +452,19 @@ mod tests {
         assert_eq!(told("-v"), "version");
         assert_eq!(told(""), "help");
         assert_eq!(told("run --help"), "help run");
+        assert_eq!(told("help"), "help");
+        assert_eq!(told("help run"), "help run");
+        assert_eq!(told("help frob"), "No help topic for 'frob': there is no such command");
+    }
+
+    #[test]
+    fn every_flag_says_what_it_does_and_no_line_is_long() {
+        let help: Vec<String> = COMMANDS.iter().map(|command| help_of("knarr-runtime", command)).collect();
+        for text in help.iter().chain([&super::help("knarr-runtime")]) {
+            assert!(text.lines().all(|line| line.len() <= 100), "{text}");
+        }
+        let flags = COMMANDS.iter().flat_map(|command| command.flags).chain(GLOBALS);
+        flags.for_each(|flag| assert!(!flag.help.is_empty(), "{}", flag.name));
     }
 
     #[test]

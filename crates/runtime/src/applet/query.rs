@@ -92,11 +92,15 @@ pub(crate) fn list(context: &mut Context<'_>) -> Result<Done, Failure> {
 /// Names in the directory, sorted; a default directory that is not there has none.
 pub(crate) fn ids(context: &Context<'_>) -> Result<Vec<String>, Failure> {
     let root = &context.globals.root;
-    let entries = match fs::read_dir(root) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && *root == context.world.root => return Ok(Vec::new()),
-        other => other.at("read", root)?,
-    };
-    let names = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    match names_in(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && *root == context.world.root => Ok(Vec::new()),
+        other => other.at("read", root),
+    }
+}
+
+/// The names of the directories in `root`, sorted.
+pub(crate) fn names_in(root: &Path) -> io::Result<Vec<String>> {
+    let names = fs::read_dir(root)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let mut names: Vec<String> = names.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     Ok(names)

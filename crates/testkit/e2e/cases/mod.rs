@@ -17,6 +17,7 @@ macro_rules! cases {
     };
 }
 
+mod command_line;
 mod config;
 mod crash;
 mod dry_run;
@@ -50,6 +51,7 @@ pub fn all() -> &'static [Case] {
         [
             images::CASES,
             exit_codes::CASES,
+            command_line::CASES,
             stdio::CASES,
             terminal::CASES,
             transfer::CASES,

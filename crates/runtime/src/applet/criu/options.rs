@@ -15,21 +15,50 @@ use super::protobuf::Message;
 /// `checkpoint`'s flags.
 #[rustfmt::skip]
 pub(crate) const CHECKPOINT: &[Flag] = &[
-    value("image-path", None), value("work-path", None), value("parent-path", None), switch("leave-running", None),
-    switch("tcp-established", None), switch("tcp-skip-in-flight", None), switch("tcp-close", None), switch("link-remap", None),
-    switch("ext-unix-sk", None), switch("shell-job", None), switch("lazy-pages", None), value("status-fd", None),
-    value("page-server", None), switch("file-locks", None), switch("pre-dump", None), value("manage-cgroups-mode", None),
-    value("empty-ns", None), switch("auto-dedup", None), switch("help", Some('h')),
+    value("image-path", None, "DIR", "where the checkpoint is kept"),
+    value("work-path", None, "DIR", "where criu's logs are kept"),
+    value("parent-path", None, "DIR", "an earlier checkpoint that this one completes"),
+    switch("leave-running", None, "let the container run on"),
+    switch("tcp-established", None, "with open TCP connections"),
+    switch("tcp-skip-in-flight", None, "without TCP connections that are being made"),
+    switch("tcp-close", None, "close TCP connections"),
+    switch("link-remap", None, "with open files that have been removed"),
+    switch("ext-unix-sk", None, "with Unix sockets that lead outside"),
+    switch("shell-job", None, "with a terminal of the caller"),
+    switch("lazy-pages", None, "fetch memory when it is needed"),
+    value("status-fd", None, "FD", "tell this descriptor when pages can be had"),
+    value("page-server", None, "ADDRESS:PORT", "send memory to this server of criu"),
+    switch("file-locks", None, "with file locks"),
+    switch("pre-dump", None, "memory alone, to be completed by a later checkpoint"),
+    value("manage-cgroups-mode", None, "MODE", "what becomes of control groups: soft, full, strict or ignore"),
+    value("empty-ns", None, "NAMESPACE", "leave this namespace empty: network"),
+    switch("auto-dedup", None, "give memory that was read back to the file system"),
+    switch("help", Some('h'), "print this help"),
 ];
 
 /// `restore`'s.
 #[rustfmt::skip]
 pub(crate) const RESTORE: &[Flag] = &[
-    value("console-socket", None), value("image-path", None), value("work-path", None), switch("tcp-established", None),
-    switch("tcp-close", None), switch("ext-unix-sk", None), switch("shell-job", None), switch("file-locks", None),
-    value("manage-cgroups-mode", None), value("bundle", Some('b')), switch("detach", Some('d')), value("pid-file", None),
-    switch("no-subreaper", None), switch("no-pivot", None), value("empty-ns", None), switch("auto-dedup", None),
-    switch("lazy-pages", None), value("lsm-profile", None), value("lsm-mount-context", None), switch("help", Some('h')),
+    value("console-socket", None, "SOCKET", "send the terminal's other end to this socket"),
+    value("image-path", None, "DIR", "where the checkpoint is kept"),
+    value("work-path", None, "DIR", "where criu's logs are kept"),
+    switch("tcp-established", None, "with open TCP connections"),
+    switch("tcp-close", None, "close TCP connections"),
+    switch("ext-unix-sk", None, "with Unix sockets that lead outside"),
+    switch("shell-job", None, "with a terminal of the caller"),
+    switch("file-locks", None, "with file locks"),
+    value("manage-cgroups-mode", None, "MODE", "what becomes of control groups: soft, full, strict or ignore"),
+    value("bundle", Some('b'), "DIR", "the directory with config.json; without it the current one"),
+    switch("detach", Some('d'), "do not wait for the program"),
+    value("pid-file", None, "FILE", "write the process id to this file"),
+    switch("no-subreaper", None, "do not adopt the container's orphans"),
+    switch("no-pivot", None, "change the root without pivot_root, as from a ramdisk"),
+    value("empty-ns", None, "NAMESPACE", "leave this namespace empty: network"),
+    switch("auto-dedup", None, "give memory that was read back to the file system"),
+    switch("lazy-pages", None, "fetch memory when it is needed"),
+    value("lsm-profile", None, "TYPE:NAME", "another AppArmor profile or SELinux label"),
+    value("lsm-mount-context", None, "CONTEXT", "another SELinux context for mounts"),
+    switch("help", Some('h'), "print this help"),
 ];
 
 /// `criu_opts`, by field number.
