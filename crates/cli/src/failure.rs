@@ -10,6 +10,11 @@ use crate::template::TemplateError;
 /// Docker's exit code for what a command could not do.
 const FAILED: u8 = 1;
 
+/// ENOSPC as the C library says it.
+const NO_SPACE: &str = "No space left on device";
+/// What to do about it.
+const ROOM: &str = "free some space (`knarr system df` shows what takes it, `knarr system prune` removes what nobody uses), then try again";
+
 /// A command that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -70,6 +75,8 @@ impl Failure {
         // The one form scripts look for.
         let mut text = match &self.verb {
             _ if self.message.starts_with("No such ") => format!("Error: {}", self.message),
+            // What happened may begin with the verb itself: `pull alpine: …`.
+            Some(verb) if self.message.split(' ').next() == Some(verb) => format!("knarr: {}", self.message),
             Some(verb) => format!("knarr: {verb}: {}", self.message),
             None => format!("knarr: {}", self.message),
         };
@@ -102,7 +109,9 @@ impl From<Error> for Failure {
             }
             source = error.source();
         }
-        Failure { verb: None, message, hint: error.hint(), code }
+        let full = || message.contains(NO_SPACE).then(|| ROOM.to_owned());
+        let hint = error.hint().or_else(full);
+        Failure { verb: None, message, hint, code }
     }
 }
 
@@ -126,6 +135,19 @@ mod tests {
     fn it_reads_program_verb_and_reason() {
         let failure = Failure::new("no room").of("run").hint("make some");
         assert_eq!(failure.text(), "knarr: run: no room\nhint: make some");
+    }
+
+    #[test]
+    fn the_verb_is_said_once() {
+        let failure = Failure::new("pull alpine: no such host").of("pull");
+        assert_eq!(failure.text(), "knarr: pull alpine: no such host");
+    }
+
+    #[test]
+    fn a_full_disk_has_a_remedy() {
+        let source = std::io::Error::from_raw_os_error(28);
+        let failure = Failure::from(Error::Io { action: "write", path: "/x".into(), source });
+        assert!(failure.text().contains("\nhint: free some space"), "{}", failure.text());
     }
 
     #[test]

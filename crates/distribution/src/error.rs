@@ -35,7 +35,12 @@ impl Error {
 
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
-        self.problem.hint()
+        match self.problem.innermost() {
+            Problem::Unauthorized { .. } if self.verb == "login" => {
+                Some("check the user's name and password; a token in place of the password may have expired".to_owned())
+            }
+            problem => problem.hint(),
+        }
     }
 }
 
@@ -607,6 +612,14 @@ impl Problem {
             P::AccessDenied { .. } | P::Unauthorized { .. } => {
                 "log in with 'knarr login', or check the name".to_owned()
             }
+            P::ManifestUnknown { reference, .. } => {
+                let name = reference.split('@').next().unwrap_or(reference);
+                let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
+                format!("list the tags there are: knarr image list-tags docker://{name}")
+            }
+            P::RepositoryUnknown { .. } => {
+                "check the name; the registry may also hide what needs 'knarr login'".to_owned()
+            }
             P::NotTls { host } => {
                 format!(
                     "if {host} is meant to speak plain http, say --tls-verify=false or mark it insecure in registries.conf"
@@ -673,7 +686,29 @@ fn wait_text(wait: &Option<Duration>) -> String {
 
 #[cfg(test)]
 mod hints {
-    use super::unreachable;
+    use super::{Error, Problem, unreachable};
+
+    fn hint(verb: &'static str, problem: Problem) -> Option<String> {
+        Error { verb, subject: "x".to_owned(), problem: Box::new(problem) }.hint()
+    }
+
+    #[test]
+    fn a_missing_tag_leads_to_those_there_are() {
+        let unknown =
+            |reference: &str| Problem::ManifestUnknown { reference: reference.into(), message: String::new() };
+        let tags = |name: &str| Some(format!("list the tags there are: knarr image list-tags docker://{name}"));
+        assert_eq!(hint("pull", unknown("127.0.0.1:5000/team/app:9.9")), tags("127.0.0.1:5000/team/app"));
+        assert_eq!(hint("pull", unknown("127.0.0.1:5000/app@sha256:00")), tags("127.0.0.1:5000/app"));
+        assert_eq!(hint("pull", unknown("app:1@sha256:00")), tags("app"));
+        assert_eq!(hint("pull", unknown("localhost:5000/app")), tags("localhost:5000/app"));
+    }
+
+    #[test]
+    fn who_logs_in_is_not_told_to_log_in() {
+        let refused = || Problem::Unauthorized { host: "x".into(), message: "no".into() };
+        assert!(!hint("login", refused()).unwrap().contains("knarr login"));
+        assert!(hint("pull", refused()).unwrap().contains("knarr login"));
+    }
 
     fn check(why: &str, expect: &str) {
         let hint = unreachable("registry.example:5000", why);
