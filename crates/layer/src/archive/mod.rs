@@ -282,7 +282,8 @@ impl<'a, 's> Archive<'a, 's> {
     }
 }
 
-fn kind(flag: u8, name: &[u8]) -> Result<Kind, HeaderFault> {
+/// What a header's flag means for an entry of this name.
+pub fn kind(flag: u8, name: &[u8]) -> Result<Kind, HeaderFault> {
     Ok(match flag {
         // Before POSIX a directory was a file whose name ends in a slash.
         0 if name.ends_with(b"/") => Kind::Directory,

@@ -1,24 +1,18 @@
 //! A tar taken apart byte for byte, for writers of tables: what stands before a file's data, what a table says of it, its data.
 //!
-//! Law: the pieces put together again are the tar, whatever it is.
+//! Law: the pieces put together again are the tar, whatever it is; headers are read as unpacking reads them, so that a table says
+//! what the tree will be.
 
 use std::io::{self, Read};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tar::{EntryType, Header, PaxExtensions};
 
 use super::document::Row;
 use super::time;
-
-/// Tar's unit.
-pub(super) const BLOCK: usize = 512;
-
-/// Where a header says what its entry is: `tar` does not tell old files from new ones.
-const KIND_AT: usize = 156;
-
-/// Longest extended header that is read for names and attributes.
-const EXTENSION_BYTES_MAX: u64 = 1 << 20;
+use crate::archive::header::{self, BLOCK_BYTES, Block};
+use crate::archive::pax::{self, Pax, SparseRecords};
+use crate::{HeaderFault, Kind, Limits};
 
 /// Bytes moved at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -27,8 +21,7 @@ pub(super) struct Apart<'r> {
     plain: &'r mut dyn Read,
     /// What fills up the block of the data taken last.
     padding: Vec<u8>,
-    /// Something was met that a table cannot hold: a name that is no UTF-8, a sparse file, a time beyond its calendar, a number
-    /// that is none.
+    /// Something was met that a table cannot hold: a name that is no UTF-8, a sparse file, a time beyond its calendar.
     pub lossy: bool,
 }
 
@@ -54,19 +47,12 @@ pub(super) enum Part {
     },
 }
 
-/// What extended headers say of the entry that follows.
+/// Headers that describe the next one.
 #[derive(Default)]
-struct Extended {
+struct Preceding {
+    pax: Pax,
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    mtime: Option<String>,
-    xattrs: Vec<(Vec<u8>, String)>,
-    sparse: bool,
 }
 
 impl<'r> Apart<'r> {
@@ -77,29 +63,28 @@ impl<'r> Apart<'r> {
     pub(super) fn next(&mut self) -> io::Result<Part> {
         let padding = std::mem::take(&mut self.padding);
         let mut headers = Vec::new();
-        let mut extended = Extended::default();
+        let mut preceding = Preceding::default();
         loop {
-            let mut block = [0; BLOCK];
+            let mut block = [0; BLOCK_BYTES];
             let got = fill(self.plain, &mut block)?;
             headers.extend_from_slice(&block[..got]);
-            if got < BLOCK || block.iter().all(|byte| *byte == 0) {
+            if got < BLOCK_BYTES || block == [0; BLOCK_BYTES] {
                 self.plain.read_to_end(&mut headers)?;
                 return Ok(Part::End { padding, rest: headers });
             }
-            let header = Header::from_byte_slice(&block);
-            let kind = header.entry_type();
-            match kind {
-                EntryType::XHeader | EntryType::GNULongName | EntryType::GNULongLink => {
-                    let data = self.extension(header.entry_size()?, &mut headers)?;
-                    extended.read(kind, &data)?;
-                }
-                EntryType::XGlobalHeader => drop(self.extension(header.entry_size()?, &mut headers)?),
-                EntryType::GNUSparse => return Err(io::Error::other("a sparse file of GNU tar's old form")),
+            let layout = header::layout(&block).map_err(bad)?;
+            let fields = header::fields(&block, layout).map_err(bad)?;
+            match fields.kind {
+                b'x' => preceding.pax = pax::parse(&self.extension(fields.size, &mut headers)?).map_err(bad)?,
+                b'g' => drop(self.extension(fields.size, &mut headers)?),
+                b'L' => preceding.long_name = Some(self.long(fields.size, &mut headers)?),
+                b'K' => preceding.long_link = Some(self.long(fields.size, &mut headers)?),
+                b'S' => return Err(io::Error::other("a sparse file of GNU tar's old form")),
                 _ => {
-                    let size = extended.size.unwrap_or(header.entry_size()?);
-                    let row = Box::new(self.row(header, &extended, size)?);
-                    let bytes = if row.kind == "reg" { size } else { 0 };
-                    return Ok(Part::Entry { padding, headers, row, bytes });
+                    let mut name = Vec::new();
+                    header::name(&block, layout, &mut name);
+                    let (row, bytes) = self.row(&block, name, &fields, preceding)?;
+                    return Ok(Part::Entry { padding, headers, row: Box::new(row), bytes });
                 }
             }
         }
@@ -120,7 +105,7 @@ impl<'r> Apart<'r> {
 
     /// What fills up the block behind `bytes` of data comes with the next part.
     pub(super) fn end_data(&mut self, bytes: u64) -> io::Result<()> {
-        self.padding = vec![0; (bytes.next_multiple_of(BLOCK as u64) - bytes) as usize];
+        self.padding = vec![0; (bytes.next_multiple_of(BLOCK_BYTES as u64) - bytes) as usize];
         self.plain.read_exact(&mut self.padding)
     }
 
@@ -132,14 +117,19 @@ impl<'r> Apart<'r> {
     }
 
     fn extension(&mut self, size: u64, headers: &mut Vec<u8>) -> io::Result<Vec<u8>> {
-        if size > EXTENSION_BYTES_MAX {
-            return Err(io::Error::other(format!("an extended header of more than {EXTENSION_BYTES_MAX} bytes")));
-        }
-        let mut data = vec![0; (size as usize).next_multiple_of(BLOCK)];
+        let bytes_max = Limits::default().extended_header_bytes_max;
+        let Some(size) = usize::try_from(size).ok().filter(|size| *size <= bytes_max) else {
+            return Err(io::Error::other(format!("an extended header of more than {bytes_max} bytes")));
+        };
+        let mut data = vec![0; size.next_multiple_of(BLOCK_BYTES)];
         self.plain.read_exact(&mut data)?;
         headers.extend_from_slice(&data);
-        data.truncate(size as usize);
+        data.truncate(size);
         Ok(data)
+    }
+
+    fn long(&mut self, size: u64, headers: &mut Vec<u8>) -> io::Result<Vec<u8>> {
+        Ok(header::until_nul(&self.extension(size, headers)?).to_vec())
     }
 
     fn text(&mut self, bytes: &[u8]) -> String {
@@ -148,84 +138,52 @@ impl<'r> Apart<'r> {
         text.into_owned()
     }
 
-    fn row(&mut self, header: &Header, extended: &Extended, size: u64) -> io::Result<Row> {
-        // GNU's names go before pax's, as in every reader of ours.
-        let name = extended.long_name.clone().or_else(|| extended.path.clone());
-        let name = name.unwrap_or_else(|| header.path_bytes().into_owned());
-        let link = extended.long_link.clone().or_else(|| extended.link.clone());
-        let link = link.or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
-        let kind = match header.as_bytes()[KIND_AT] {
-            // Before POSIX a directory was a file whose name ends in a slash.
-            0 if name.ends_with(b"/") => "dir",
-            0 | b'0' | b'7' => "reg",
-            b'1' => "hardlink",
-            b'2' => "symlink",
-            b'3' => "char",
-            b'4' => "block",
-            b'5' => "dir",
-            b'6' => "fifo",
-            other => return Err(io::Error::other(format!("an entry of type {:?}", char::from(other)))),
-        };
-        let uid = extended.uid.map_or_else(|| header.uid(), Ok);
-        let gid = extended.gid.map_or_else(|| header.gid(), Ok);
-        let mode = header.mode().map(u64::from);
-        // What stands there may mean something to a reader that knows more of tar.
-        let mut number = |got: io::Result<u64>| {
-            self.lossy |= got.is_err();
-            got.unwrap_or_default()
-        };
-        let (uid, gid, mode, mtime) = (number(uid), number(gid), number(mode), number(header.mtime()));
-        let modtime = time::written(extended.mtime.as_deref(), mtime);
-        self.lossy |= extended.sparse || modtime.is_none();
-        let modtime = modtime.unwrap_or_default();
-        let device = |number: io::Result<Option<u32>>| number.ok().flatten().map_or(0, u64::from);
-        let xattrs = extended.xattrs.iter().map(|(name, value)| (self.text(name), value.clone())).collect();
-        Ok(Row {
-            kind: kind.to_owned(),
+    /// What a table says of an entry, and how much data follows.
+    fn row(
+        &mut self,
+        block: &Block,
+        name: Vec<u8>,
+        fields: &header::Fields,
+        preceding: Preceding,
+    ) -> io::Result<(Row, u64)> {
+        let Preceding { pax, long_name, long_link } = preceding;
+        let name = long_name.or(pax.path).unwrap_or(name);
+        let link = long_link.or(pax.link).unwrap_or_else(|| header::link(block).to_vec());
+        let kind = crate::archive::kind(fields.kind, &name).map_err(bad)?;
+        let bytes = if kind == Kind::File { pax.size.unwrap_or(fields.size) } else { 0 };
+        let mtime = pax.mtime.unwrap_or(fields.mtime);
+        let modtime = time::written(mtime.tv_sec, mtime.tv_nsec);
+        self.lossy |= pax.sparse != SparseRecords::default() || modtime.is_none();
+        let is_link = matches!(kind, Kind::HardLink | Kind::Symlink);
+        let row = Row {
+            kind: match kind {
+                Kind::File => "reg",
+                Kind::HardLink => "hardlink",
+                Kind::Symlink => "symlink",
+                Kind::CharDevice => "char",
+                Kind::BlockDevice => "block",
+                Kind::Directory => "dir",
+                Kind::Fifo => "fifo",
+            }
+            .to_owned(),
             name: self.text(&name),
-            link_name: link.as_deref().map(|link| self.text(link)).unwrap_or_default(),
-            mode: mode & 0o7777,
-            size: if kind == "reg" { size } else { 0 },
-            uid,
-            gid,
-            modtime,
-            dev_major: device(header.device_major()),
-            dev_minor: device(header.device_minor()),
-            xattrs,
+            link_name: if is_link { self.text(&link) } else { String::new() },
+            mode: fields.mode.into(),
+            size: bytes,
+            uid: pax.uid.unwrap_or(fields.uid),
+            gid: pax.gid.unwrap_or(fields.gid),
+            modtime: modtime.unwrap_or_default(),
+            dev_major: fields.device.0.into(),
+            dev_minor: fields.device.1.into(),
+            xattrs: pax.xattrs.iter().map(|(name, value)| (self.text(name), STANDARD.encode(value))).collect(),
             ..Row::default()
-        })
+        };
+        Ok((row, bytes))
     }
 }
 
-impl Extended {
-    fn read(&mut self, kind: EntryType, data: &[u8]) -> io::Result<()> {
-        let bare = |data: &[u8]| data.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
-        match kind {
-            EntryType::GNULongName => self.long_name = Some(bare(data)),
-            EntryType::GNULongLink => self.long_link = Some(bare(data)),
-            _ => {
-                for record in PaxExtensions::new(data) {
-                    let record = record?;
-                    let number = || record.value().ok().and_then(|text| text.parse().ok());
-                    match record.key_bytes() {
-                        b"path" => self.path = Some(record.value_bytes().to_vec()),
-                        b"linkpath" => self.link = Some(record.value_bytes().to_vec()),
-                        b"size" => self.size = number(),
-                        b"uid" => self.uid = number(),
-                        b"gid" => self.gid = number(),
-                        b"mtime" => self.mtime = record.value().ok().map(str::to_owned),
-                        key => {
-                            self.sparse |= key.starts_with(b"GNU.sparse.");
-                            if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                                self.xattrs.push((name.to_vec(), STANDARD.encode(record.value_bytes())));
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
+fn bad(fault: HeaderFault) -> io::Error {
+    io::Error::other(fault.to_string())
 }
 
 fn fill(from: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {

@@ -14,11 +14,12 @@ use knarr_spec::{Algorithm, DiffId, Digest};
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
-use super::apart::{Apart, BLOCK, Part};
+use super::apart::{Apart, Part};
 use super::chunked::Counting;
 use super::document::{Document, Row};
 use super::footer::stargz_footer;
 use super::{STARGZ_BYTES, STARGZ_DIGEST};
+use crate::archive::header::BLOCK_BYTES;
 
 /// The table's name in the tar.
 pub const INDEX_NAME: &str = "stargz.index.json";
@@ -130,7 +131,7 @@ impl<W: Write> Writer<W> {
         let digest = Digest::sha256_of(&LANDMARK).to_string();
         let offset = self.end_member()?;
         self.put(&LANDMARK)?;
-        self.put(&[0; BLOCK - LANDMARK.len()])?;
+        self.put(&[0; BLOCK_BYTES - LANDMARK.len()])?;
         self.rows.push(Row {
             kind: "reg".into(),
             name: NO_PREFETCH.into(),
@@ -181,7 +182,7 @@ impl<W: Write> Writer<W> {
         let table = serde_json::to_vec(&table).expect("text and numbers");
         self.put(header(INDEX_NAME, table.len() as u64).as_bytes())?;
         self.put(&table)?;
-        self.put(&vec![0; table.len().next_multiple_of(BLOCK) - table.len() + 2 * BLOCK])?;
+        self.put(&vec![0; table.len().next_multiple_of(BLOCK_BYTES) - table.len() + 2 * BLOCK_BYTES])?;
         self.end_member()?;
         let mut out = self.out.take().expect("no member is open");
         out.write_all(&stargz_footer(at))?;
