@@ -171,6 +171,8 @@ impl Verb for StandaloneSign {
     const NAMES: &'static [&'static str] = &["image standalone-sign"];
     const ABOUT: &'static str = "Sign a manifest in a file with a key of gpg's";
     const EXAMPLE: &'static str = "knarr image standalone-sign -o app.sig manifest.json registry.example/app:1 KEY";
+    const USAGE: &'static str =
+        "knarr image standalone-sign [OPTIONS] -o FILE MANIFEST DOCKER-REFERENCE KEY-FINGERPRINT";
 
     fn run(self, _: &World) -> Result<u8, Failure> {
         let passphrase = self.passphrase_file.as_deref().map(passphrase::of_file).transpose()?;
@@ -186,6 +188,8 @@ impl Verb for StandaloneVerify {
     const NAMES: &'static [&'static str] = &["image standalone-verify"];
     const ABOUT: &'static str = "Verify a signature of a manifest, both in files";
     const EXAMPLE: &'static str = "knarr image standalone-verify manifest.json registry.example/app:1 KEY app.sig";
+    const USAGE: &'static str =
+        "knarr image standalone-verify [OPTIONS] MANIFEST DOCKER-REFERENCE KEY-FINGERPRINT SIGNATURE";
 
     fn run(self, _: &World) -> Result<u8, Failure> {
         let any = self.keys == "any";
