@@ -2,8 +2,8 @@
 
 use crate::{Outcome, cargo};
 
-/// The promise of SPECIFICATION.md for the whole binary, stripped.
-const BINARY_BYTES_MAX: u64 = 10_000_000;
+/// The promise of SPECIFICATION.md for the whole binary, stripped; 10 MB was that for the first voyage alone.
+const BINARY_BYTES_MAX: u64 = 16_000_000;
 
 /// Builds with the release profile (fat LTO, one codegen unit) and prints path and size.
 pub fn run() -> Outcome {
