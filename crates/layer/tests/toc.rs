@@ -93,6 +93,19 @@ fn the_table_of_zstd_chunked_says_what_the_tar_says() {
     assert!(again == tar);
 }
 
+/// Whoever puts the tar together from the table's files would not find the data.
+#[test]
+fn a_whiteout_with_content_is_written_without_a_table() {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(7);
+    builder.append_data(&mut header, "d/.wh.gone", &b"content"[..]).unwrap();
+    let tar = builder.into_inner().unwrap();
+    let (blob, annotations) = toc::write_chunked(&mut &tar[..], Vec::new(), None).unwrap();
+    assert!(annotations.is_empty(), "{annotations:?}");
+    assert_eq!(listed(&blob).diff_id, listed(&tar).diff_id);
+}
+
 #[test]
 fn the_table_of_estargz_says_what_the_tar_says_and_big_files_come_in_pieces() {
     let tar = tar();

@@ -12,6 +12,7 @@ use super::document::Row;
 use super::time;
 use crate::archive::header::{self, BLOCK_BYTES, Block};
 use crate::archive::pax::{self, Pax, SparseRecords};
+use crate::unpack::{Meaning, Place};
 use crate::{HeaderFault, Kind, Limits};
 
 /// Bytes moved at once.
@@ -23,6 +24,8 @@ pub(super) struct Apart<'r> {
     padding: Vec<u8>,
     /// Something was met that a table cannot hold: a name that is no UTF-8, a sparse file, a time beyond its calendar.
     pub lossy: bool,
+    /// An entry had data that no file of the tree has: a whiteout with content.
+    pub has_idle_data: bool,
 }
 
 /// The next piece of a tar.
@@ -57,7 +60,7 @@ struct Preceding {
 
 impl<'r> Apart<'r> {
     pub(super) fn new(plain: &'r mut dyn Read) -> Apart<'r> {
-        Apart { plain, padding: Vec::new(), lossy: false }
+        Apart { plain, padding: Vec::new(), lossy: false, has_idle_data: false }
     }
 
     pub(super) fn next(&mut self) -> io::Result<Part> {
@@ -154,6 +157,8 @@ impl<'r> Apart<'r> {
         let mtime = pax.mtime.unwrap_or(fields.mtime);
         let modtime = time::written(mtime.tv_sec, mtime.tv_nsec);
         self.lossy |= pax.sparse != SparseRecords::default() || modtime.is_none();
+        let is_itself = Place::of(&name).is_ok_and(|place| place.meaning() == Ok(Meaning::Itself));
+        self.has_idle_data |= bytes > 0 && !is_itself;
         let is_link = matches!(kind, Kind::HardLink | Kind::Symlink);
         let row = Row {
             kind: match kind {

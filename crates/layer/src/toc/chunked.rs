@@ -53,7 +53,7 @@ pub fn write<W: Write>(plain: &mut dyn Read, out: W, level: Option<i32>) -> io::
             }
         }
     }
-    if apart.lossy { Ok((writer.out.out, Annotations::new())) } else { writer.end() }
+    if apart.lossy || apart.has_idle_data { Ok((writer.out.out, Annotations::new())) } else { writer.end() }
 }
 
 impl<W: Write> Writer<W> {
