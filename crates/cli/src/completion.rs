@@ -117,7 +117,7 @@ mod tests {
         check("runc", "", "state\tPrint it\n:\n");
         check("runc", "state ", "box\t\n:\n");
         check("knarr", "runtime state b", "box\t\n:\n");
-        check("skopeo", "list", "list-tags\tList the tags of a repository or a docker archive\n:\n");
+        check("skopeo", "list", "list-tags\tList the tags of a repository, a layout or a docker archive\n:\n");
     }
 
     #[test]

@@ -341,7 +341,7 @@ const COMMANDS: &[Command] = &[
         switch("no-new-privs", None, "the program cannot gain privileges"),
         value("cap", Some('c'), "CAP", "one more capability"),
         value("preserve-fds", None, "NUMBER", "hand over so many descriptors, from 3 on"),
-        value("cgroup", None, "PATH", "a control group below the container's; CONTROLLER:PATH for one of version 1"),
+        value("cgroup", None, "PATH", "a group below the container's; CONTROLLER:PATH in version 1"),
         switch("ignore-paused", None, "also in a paused container"),
         HELP,
     ], words: (1, ANY), flags_until: 1, enters: true, run: exec::exec },
