@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use knarr_spec::{Descriptor, Digest, Reference};
 
 use super::Loadable;
-use super::layout_dir::write_file;
+use super::layout_dir::{mark, write_file};
 use super::members::{Directory, Members};
 use super::partial::store_blob;
 use crate::error::ArchiveProblem;
@@ -81,16 +81,12 @@ pub(crate) struct DirSink(PathBuf);
 
 impl DirSink {
     pub(crate) fn create(path: &Path) -> Result<DirSink, Problem> {
-        let failed = |source| Problem::File { path: path.to_owned(), source };
-        fs::create_dir_all(path).map_err(failed)?;
-        let occupied = fs::read_dir(path).map_err(failed)?.next().is_some();
-        if occupied {
-            let version = fs::read_to_string(path.join("version")).unwrap_or_default();
-            if !version.starts_with("Directory Transport Version: 1.") {
+        if let Some(version) = mark(path, "version", VERSION)? {
+            if !version.starts_with(b"Directory Transport Version: 1.") {
                 return Err(Problem::Archive(ArchiveProblem::NotOurs(path.to_owned())));
             }
+            write_file(&path.join("version"), VERSION.as_bytes())?;
         }
-        write_file(&path.join("version"), VERSION.as_bytes())?;
         Ok(DirSink(path.to_owned()))
     }
 }

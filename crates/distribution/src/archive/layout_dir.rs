@@ -22,6 +22,9 @@ pub(super) const LAYOUT_FILE: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
 
 const INDEX_FILE: &str = "index.json";
 
+/// What names of files begin with that are being written.
+const TEMPORARY: &str = ".new-";
+
 /// A directory with a layout.
 #[derive(Debug, Clone)]
 pub struct LayoutDir(PathBuf);
@@ -49,18 +52,11 @@ impl LayoutDir {
 
     /// The same without room for blobs, which may be kept elsewhere.
     pub(super) fn make_in(dir: &Path) -> Result<LayoutDir, Problem> {
-        let file = dir.join("oci-layout");
-        match fs::read(&file) {
-            Ok(bytes) => check_version(&bytes)?,
-            Err(_) if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) => {
-                return Err(Problem::Archive(ArchiveProblem::NotOurs(dir.to_owned())));
-            }
-            Err(_) => {
-                let blobs = dir.join("blobs");
-                fs::create_dir_all(&blobs).map_err(|source| Problem::File { path: blobs, source })?;
-                write_file(&file, LAYOUT_FILE.as_bytes())?;
-            }
+        if let Some(file) = mark(dir, "oci-layout", LAYOUT_FILE)? {
+            check_version(&file)?;
         }
+        let blobs = dir.join("blobs");
+        fs::create_dir_all(&blobs).map_err(|source| Problem::File { path: blobs, source })?;
         Ok(LayoutDir(dir.to_owned()))
     }
 
@@ -143,6 +139,30 @@ pub(super) fn new_index(manifests: Vec<Descriptor>) -> Index {
     }
 }
 
+/// Makes `dir` and, where that is empty, the file `name` with `content` that says what it is; gives what the file has that is there.
+/// A directory with anything else is refused. What a writer left behind that was killed at just this counts as nothing.
+pub(super) fn mark(dir: &Path, name: &str, content: &str) -> Result<Option<Vec<u8>>, Problem> {
+    let failed = |source| Problem::File { path: dir.to_owned(), source };
+    fs::create_dir_all(dir).map_err(failed)?;
+    let lock = File::open(dir).map_err(failed)?;
+    lock.lock().map_err(failed)?;
+    let file = dir.join(name);
+    match fs::read(&file) {
+        Ok(found) => return Ok(Some(found)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(source) => return Err(Problem::File { path: file, source }),
+    }
+    let entries = fs::read_dir(dir).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    if !entries.iter().all(|entry| entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes())) {
+        return Err(Problem::Archive(ArchiveProblem::NotOurs(dir.to_owned())));
+    }
+    for left in entries {
+        fs::remove_file(left.path()).map_err(|source| Problem::File { path: left.path(), source })?;
+    }
+    write_file(&file, content.as_bytes())?;
+    Ok(None)
+}
+
 /// A small file, whole or not at all.
 pub(super) fn write_file(path: &Path, content: &[u8]) -> Result<(), Problem> {
     let failed = |source| Problem::File { path: path.to_owned(), source };
@@ -162,5 +182,32 @@ fn write_synced(path: &Path, content: &[u8]) -> Result<(), Problem> {
 }
 
 pub(super) fn temporary(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new().prefix(".new-").permissions(fs::Permissions::from_mode(0o644)).tempfile_in(dir)
+    tempfile::Builder::new().prefix(TEMPORARY).permissions(fs::Permissions::from_mode(0o644)).tempfile_in(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_kill_left_behind_before_the_first_file_is_no_content() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".new-x1"), b"{\"im").unwrap();
+        LayoutDir::make(dir.path()).unwrap();
+        LayoutDir::make(dir.path()).unwrap();
+        let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["blobs", "oci-layout"]);
+    }
+
+    #[test]
+    fn a_directory_with_anything_else_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".new-x1", "letter"] {
+            fs::write(dir.path().join(name), b"x").unwrap();
+        }
+        let refused = LayoutDir::make(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("holds something else"), "{refused}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
 }
