@@ -13,7 +13,7 @@ use http_body_util::channel::Channel;
 use serde_json::json;
 
 use crate::error::{Code, Failure, StorageError};
-use crate::limits::{SEND_CHUNK_BYTES, SEND_FILE_BYTES};
+use crate::limits::{CONNECTION_BUFFER_BYTES, SEND_CHUNK_BYTES, SEND_FILE_BYTES};
 use crate::outlet::Outlet;
 use crate::upload::Session;
 
@@ -22,6 +22,8 @@ const RECEIVE_CHUNK_BYTES: usize = 1024 * 1024;
 /// The same while all uploads together hold more than [`GATHERED_BYTES_MAX`].
 const RECEIVE_CHUNK_BYTES_SCARCE: usize = 128 * 1024;
 const GATHERED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Pieces below this size are copied: an eighth of what a buffer of a connection holds.
+const COPIED_BYTES_MAX: usize = CONNECTION_BUFFER_BYTES / 8;
 /// Chunks read ahead of a slow client.
 const SEND_AHEAD: usize = 2;
 
@@ -44,15 +46,20 @@ pub struct Received {
 impl Received {
     /// Appends what is left. Blocks.
     pub fn complete(mut self) -> Result<Box<dyn Session>, StorageError> {
-        self.session.append_all(&self.rest.pieces)?;
+        self.session.append_all(self.rest.all())?;
         Ok(self.session)
     }
 }
 
 /// Pieces of a body that wait to be written, counted for the process as a whole.
+///
+/// A piece keeps the whole buffer that it was read into: a client that sends byte by byte would make us hold thousands of times what it
+/// sent. So small pieces are copied together.
 #[derive(Default)]
 struct Gathered {
     pieces: Vec<Bytes>,
+    /// Small pieces since the last large one.
+    small: Vec<u8>,
     bytes: usize,
 }
 
@@ -63,7 +70,24 @@ impl Gathered {
     fn add(&mut self, piece: Bytes) {
         self.bytes += piece.len();
         GATHERED_BYTES.fetch_add(piece.len(), Ordering::Relaxed);
-        self.pieces.push(piece);
+        if piece.len() < COPIED_BYTES_MAX {
+            self.small.extend_from_slice(&piece);
+        } else {
+            self.end_small();
+            self.pieces.push(piece);
+        }
+    }
+
+    fn end_small(&mut self) {
+        if !self.small.is_empty() {
+            self.pieces.push(std::mem::take(&mut self.small).into());
+        }
+    }
+
+    /// All of it, in order.
+    fn all(&mut self) -> &[Bytes] {
+        self.end_small();
+        &self.pieces
     }
 
     fn is_enough(&self) -> bool {
@@ -185,4 +209,24 @@ async fn read(file: Arc<File>, at: u64, length: usize) -> std::io::Result<Bytes>
         file.read_exact_at(&mut buffer, at).map(|()| Bytes::from(buffer))
     });
     read.await.unwrap_or_else(|_| Err(std::io::Error::other("a worker ended early")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_are_held_as_one_and_large_ones_as_they_came() {
+        let mut gathered = Gathered::default();
+        let large = Bytes::from(vec![b'L'; COPIED_BYTES_MAX]);
+        for _ in 0..1000 {
+            gathered.add(Bytes::from_static(b"s"));
+        }
+        gathered.add(large.clone());
+        gathered.add(Bytes::from_static(b"end"));
+        let pieces = gathered.all();
+        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [1000, COPIED_BYTES_MAX, 3]);
+        assert_eq!(pieces[1].as_ptr(), large.as_ptr());
+        assert_eq!(gathered.bytes, 1003 + COPIED_BYTES_MAX);
+    }
 }

@@ -58,7 +58,7 @@ async fn accept_all(listener: &TcpListener, registry: &Registry, graceful: &Grac
     loop {
         let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         let (stream, address) = accepted(listener).await;
-        let peer = Peer { address, tls: false, certificate: None, metrics_only };
+        let peer = Peer { address, tls: false, certificate: None, metrics_only, outlet: None };
         let (registry, watcher) = (registry.clone(), graceful.watcher());
         tokio::spawn(async move {
             let metrics = registry.metrics().clone();
@@ -74,7 +74,8 @@ async fn welcome(stream: TcpStream, mut peer: Peer, registry: Registry, watcher:
     let live = registry.live();
     let Some(config) = live.tls.clone().filter(|_| !peer.metrics_only) else {
         let outlet = Outlet::default();
-        return converse(Stream::Plain(stream, outlet.clone()), Some(outlet), peer, registry, watcher).await;
+        peer.outlet = Some(outlet.clone());
+        return converse(Stream::Plain(stream, outlet), peer, registry, watcher).await;
     };
     match tokio::time::timeout(HANDSHAKE_MAX, TlsAcceptor::from(config).accept(stream)).await {
         Ok(Ok(stream)) => {
@@ -83,7 +84,7 @@ async fn welcome(stream: TcpStream, mut peer: Peer, registry: Registry, watcher:
             peer.certificate = shown.and_then(|certificate| tls::name(certificate, source));
             peer.tls = true;
             drop(live);
-            converse(Stream::Tls(Box::new(stream)), None, peer, registry, watcher).await;
+            converse(Stream::Tls(Box::new(stream)), peer, registry, watcher).await;
         }
         failed => {
             registry.metrics().handshakes_failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -196,14 +197,11 @@ fn milliseconds(duration: Duration) -> u32 {
 }
 
 /// Answers the requests of one connection. How it ended is the client's matter.
-async fn converse(stream: Stream, outlet: Option<Outlet>, peer: Peer, registry: Registry, watcher: Watcher) {
+async fn converse(stream: Stream, peer: Peer, registry: Registry, watcher: Watcher) {
     let silence = registry.settings().limits.silence.0;
     let peer = Arc::new(peer);
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (registry, peer) = (registry.clone(), peer.clone());
-        if let Some(outlet) = &outlet {
-            request.extensions_mut().insert(outlet.clone());
-        }
         async move { Ok::<_, std::convert::Infallible>(front::answer(registry, peer, request.map(Body::new)).await) }
     });
     let connection = http1::Builder::new()

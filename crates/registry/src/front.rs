@@ -141,7 +141,7 @@ async fn content(registry: &Registry, live: &Live, peer: &Peer, asked: &mut Aske
     let allowed = live.auth.authorize(&caller, &required, asked.mount_from.as_deref(), &asked.base);
     let response = match allowed.and(endpoint) {
         Ok(endpoint) => {
-            let mut response = handlers::handle(registry.clone(), caller, endpoint, request).await;
+            let mut response = handlers::handle(registry.clone(), caller, peer.outlet.clone(), endpoint, request).await;
             if let Some(Ok(value)) = namespace.map(HeaderValue::from_str) {
                 response.headers_mut().insert(OCI_NAMESPACE, value);
             }

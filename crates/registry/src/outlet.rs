@@ -24,10 +24,11 @@ use crate::limits::SEND_FILE_BYTES;
 static STAND_IN: LazyLock<&[u8]> = LazyLock::new(|| Box::leak(vec![0; SEND_FILE_BYTES].into_boxed_slice()));
 
 /// The files' bytes that one connection is about to send. Clones are the same.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Outlet(Arc<Mutex<VecDeque<Part>>>);
 
 /// A part of a file, and how much of it is still to be sent.
+#[derive(Debug)]
 struct Part {
     file: Arc<File>,
     at: u64,

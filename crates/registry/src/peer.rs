@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::{HeaderMap, header};
 
+use crate::outlet::Outlet;
+
 use crate::config::Http;
 
 /// One connection's other end.
@@ -17,6 +19,8 @@ pub struct Peer {
     pub certificate: Option<String>,
     /// Whether it came to the listener that only has the metrics.
     pub metrics_only: bool,
+    /// Where the kernel can send it files from.
+    pub outlet: Option<Outlet>,
 }
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -82,7 +86,7 @@ mod tests {
     use super::*;
 
     fn peer(address: &str) -> Peer {
-        Peer { address: address.parse().unwrap(), tls: false, certificate: None, metrics_only: false }
+        Peer { address: address.parse().unwrap(), tls: false, certificate: None, metrics_only: false, outlet: None }
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {

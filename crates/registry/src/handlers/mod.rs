@@ -39,9 +39,15 @@ pub struct Call {
 }
 
 /// Answers a request that was let in, for an endpoint that was read from its path.
-pub async fn handle(registry: Registry, caller: Caller, endpoint: Endpoint, request: Request<Body>) -> Response<Body> {
+pub async fn handle(
+    registry: Registry,
+    caller: Caller,
+    outlet: Option<Outlet>,
+    endpoint: Endpoint,
+    request: Request<Body>,
+) -> Response<Body> {
     let method = request.method().clone();
-    let response = dispatch(registry, caller, endpoint, request).await.unwrap_or_else(Failure::into_response);
+    let response = dispatch(registry, caller, outlet, endpoint, request).await.unwrap_or_else(Failure::into_response);
     finish(response, &method)
 }
 
@@ -64,9 +70,14 @@ pub fn finish(mut response: Response<Body>, method: &Method) -> Response<Body> {
     response
 }
 
-async fn dispatch(registry: Registry, caller: Caller, endpoint: Endpoint, request: Request<Body>) -> Answer {
-    let (mut parts, body) = request.into_parts();
-    let outlet = parts.extensions.remove();
+async fn dispatch(
+    registry: Registry,
+    caller: Caller,
+    outlet: Option<Outlet>,
+    endpoint: Endpoint,
+    request: Request<Body>,
+) -> Answer {
+    let (parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let call = Call { registry, caller, method: parts.method, headers: parts.headers, query, body, outlet };
     match (call.method.as_str(), endpoint) {
