@@ -4,6 +4,9 @@ use crate::commands::{GROUPS, verbs};
 use crate::failure::Failure;
 use crate::output::print;
 
+/// So that most headings have their columns one below the other.
+const NAME_WIDTH_MIN: usize = 16;
+
 pub(crate) fn print_version() -> Result<u8, Failure> {
     print(concat!("knarr version ", env!("CARGO_PKG_VERSION"), "\n"))?;
     Ok(0)
@@ -17,9 +20,7 @@ pub(crate) fn print_all() -> Result<u8, Failure> {
 /// What `knarr image --help` says.
 pub(crate) fn print_group(noun: &str) -> Result<u8, Failure> {
     let mut text = format!("Usage: knarr {noun} COMMAND\n\nCommands:\n");
-    for (verb, about) in verbs(noun) {
-        text += &format!("  {verb:<16} {about}\n");
-    }
+    text += &columns(&verbs(noun).collect::<Vec<_>>());
     text += &format!("\nSee `knarr {noun} COMMAND --help` for one command\n");
     print(&text)?;
     Ok(0)
@@ -31,9 +32,8 @@ fn all() -> String {
     );
     for (heading, entries) in GROUPS {
         text += &format!("\n{heading}:\n");
-        for entry in entries.iter().filter(|entry| !entry.about.is_empty()) {
-            text += &format!("  {:<16} {}\n", entry.name(), entry.about);
-        }
+        let told = entries.iter().filter(|entry| !entry.about.is_empty());
+        text += &columns(&told.map(|entry| (entry.name(), entry.about)).collect::<Vec<_>>());
     }
     text += "\nFaces of their own:
   registry         Serve a registry, check it, export it; see `knarr registry --help`
@@ -44,4 +44,10 @@ fn all() -> String {
   -h, --help     Print help; `knarr COMMAND --help` or `knarr help COMMAND` for one command
   -v, --version  Print version\n";
     text
+}
+
+/// What each does, in a column.
+fn columns(rows: &[(&str, &str)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(NAME_WIDTH_MIN);
+    rows.iter().map(|(name, about)| format!("  {name:<width$} {about}\n")).collect()
 }

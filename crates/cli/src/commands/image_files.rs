@@ -1,6 +1,6 @@
 //! `image files` and `image cat`: what an image holds, wherever it is.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use knarr_distribution::Place;
 use knarr_distribution::files::{self, Files, Kind, LayerRead, Listed};
@@ -11,7 +11,6 @@ use super::image_copy::{only_side, place};
 use crate::access::{self, OneSide, Tool};
 use crate::failure::Failure;
 use crate::listing::{Columns, render};
-use crate::output::print;
 use crate::units::size;
 use crate::verb::Verb;
 use crate::world::World;
@@ -102,7 +101,7 @@ impl Verb for ImageFiles {
             raw(&lines.collect::<Vec<u8>>())?;
         } else {
             let rows: Vec<Value> = shown.map(|(layer, file)| row(file, &files.layers[*layer])).collect();
-            print(&render(&COLUMNS, self.format.as_deref(), false, &rows)?)?;
+            raw(render(&COLUMNS, self.format.as_deref(), false, &rows)?.as_bytes())?;
         }
         if !self.quiet {
             tell(world, &files);
@@ -138,10 +137,24 @@ impl Verb for ImageCat {
     }
 }
 
-/// Bytes that need be no text. A reader that has gone is no error.
+/// Bytes that need be no text, as they are; for a terminal without what would command it, since anybody may have named these files. A
+/// reader that has gone is no error.
 fn raw(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    flushed(out.write_all(bytes).and_then(|()| out.flush()))
+    let written = match out.is_terminal() {
+        true => out.write_all(harmless(&String::from_utf8_lossy(bytes)).as_bytes()),
+        false => out.write_all(bytes),
+    };
+    flushed(written.and_then(|()| out.flush()))
+}
+
+/// Control characters but the ends of lines and columns as escapes.
+fn harmless(text: &str) -> String {
+    let escaped = |letter: char| match letter.is_control() && !matches!(letter, '\n' | '\t') {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 fn flushed(written: std::io::Result<()>) -> Result<(), Failure> {
@@ -225,6 +238,11 @@ fn bits(mode: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_cannot_command_a_terminal() {
+        assert_eq!(harmless("/a\u{1b}[2J\u{9b}x\t\u{e9}\n"), "/a\\u{1b}[2J\\u{9b}x\t\u{e9}\n");
+    }
 
     #[test]
     fn modes_are_shown_as_ls_shows_them() {

@@ -59,7 +59,7 @@ fn bash_completes_names_of_what_there_is(lab: &Lab) {
     let check = |line: &str, expect: &str| {
         // As readline calls the function; `compopt` works within readline only.
         let script = r#"
-            source <("$1" completion bash)
+            eval "$("$1" completion bash)"
             compopt() { printf '%s ' "$*"; }
             COMP_LINE=$2 COMP_POINT=${#2} COMP_WORDBREAKS=$' \t\n"\'@><=;|&(:'
             _knarr_complete_knarr "$1"
