@@ -36,8 +36,10 @@ const CONNECTIONS: &str = "16";
 const SECONDS: &str = "4";
 /// Size of the large blob: larger than what sockets buffer, small enough for the page cache.
 const LARGE_BYTES: usize = 512 << 20;
-/// Pushes of one measurement, over as many connections as docker has by default.
+/// Pushes of one measurement, over as many connections as docker has by default, and how many measurements: one takes less than a
+/// second, and how long a new page takes to be had differs more from one to the next than anything else here.
 const PUSHES: usize = 60;
+const PUSH_ROUNDS: usize = 15;
 const PUSHERS: usize = 5;
 /// Longest time a server may take to listen.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -71,20 +73,24 @@ fn measure(servers: &mut [Server], kit: &Path, disk: &Path, rounds: usize) -> Ou
         report("registry idle", server.tool, vec![resident_kib(server.child.id())?]);
         fill(server, kit)?;
     }
-    type Samples = Vec<Vec<Vec<f64>>>;
     let names = PROMISES.map(|(name, _)| name);
-    let mut samples: Samples = vec![vec![Vec::new(); servers.len()]; names.len()];
-    for round in 0..rounds {
+    let mut samples = vec![vec![Vec::new(); servers.len()]; names.len()];
+    for _ in 0..rounds {
         for (at, server) in servers.iter().enumerate() {
             let manifest = load(&format!("http://{}/v2/bench/manifests/v1", server.address))?;
             let config = load(&format!("http://{}/v2/bench/blobs/{}", server.address, server.config))?;
             let large = download(&server.address, &format!("/v2/bench/blobs/{}", server.large))?;
-            // What one has not written yet must not be paid for by the other, who waits for the disk.
-            shell(Command::new("sync").arg("--file-system").arg(disk))?;
-            let push = push_many(&server.address, &pushes, round)?;
-            for (row, value) in samples.iter_mut().zip([manifest.0, manifest.1, config.0, config.1, large, push]) {
+            for (row, value) in samples.iter_mut().zip([manifest.0, manifest.1, config.0, config.1, large]) {
                 row[at].push(value);
             }
+        }
+    }
+    let pushed = samples.last_mut().ok_or("no figures")?;
+    for round in 0..PUSH_ROUNDS {
+        for (server, samples) in servers.iter().zip(pushed.iter_mut()) {
+            // What one has not written yet must not be paid for by the other, who waits for the disk.
+            shell(Command::new("sync").arg("--file-system").arg(disk))?;
+            samples.push(push_many(&server.address, &pushes, round)?);
         }
     }
     for (name, row) in names.iter().zip(samples) {
