@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::rows::cut;
 use crate::template::{Template, TemplateError};
 
 /// Narrowest column and the space between two, as docker's tab writer has them.
@@ -23,11 +24,21 @@ pub struct Columns {
     pub quiet: &'static str,
     /// The template behind `raw`, where there is one.
     pub raw: &'static str,
+    /// Titles of what may be cut short where lines would not fit: texts to read, never names to copy.
+    pub texts: &'static [&'static str],
 }
 
-/// Renders `rows` (JSON objects with the fields of `columns`) in the asked format.
-pub fn render(columns: &Columns, format: Option<&str>, quiet: bool, rows: &[Value]) -> Result<String, TemplateError> {
+/// Renders `rows` (JSON objects with the fields of `columns`) in the asked format. `width`: the terminal's columns, for which the table
+/// that nobody described is made to fit as far as its texts allow.
+pub fn render(
+    columns: &Columns,
+    format: Option<&str>,
+    quiet: bool,
+    rows: &[Value],
+    width: Option<usize>,
+) -> Result<String, TemplateError> {
     let default = format!("table {}", columns.default);
+    let texts = if format.is_none() { columns.texts } else { &[] };
     let format = match format {
         None | Some("table") if quiet => return lines(&format!("{{{{.{}}}}}", columns.quiet), rows),
         None | Some("table") => default.as_str(),
@@ -45,7 +56,8 @@ pub fn render(columns: &Columns, format: Option<&str>, quiet: bool, rows: &[Valu
             let heading = Value::Object(heading.collect::<Map<_, _>>());
             let body = lines(format, rows)?;
             let template = without_functions(format);
-            Ok(aligned(&(lines(&template, std::slice::from_ref(&heading))? + &body)))
+            let text = lines(&template, std::slice::from_ref(&heading))? + &body;
+            Ok(aligned(&width.map_or(text.clone(), |width| fitted(&text, texts, width))))
         }
     }
 }
@@ -94,15 +106,45 @@ fn unescaped(format: &str) -> String {
     format.replace("\\t", "\t").replace("\\n", "\n")
 }
 
+/// Lines of tab-separated cells whose columns titled as one of `texts` are cut, the widest first, until `width` characters hold a line or
+/// there is nothing left to cut.
+fn fitted(text: &str, texts: &[&str], width: usize) -> String {
+    let mut rows: Vec<Vec<String>> = text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect();
+    let Some(heading) = rows.first().cloned() else { return String::new() };
+    loop {
+        let widths = widths(&rows);
+        let too_many = widths.iter().sum::<usize>().saturating_sub(width);
+        let of_text = |column: &usize| {
+            texts.contains(&heading[*column].as_str()) && widths[*column] > COLUMN_WIDTH_MIN + COLUMN_GAP
+        };
+        let Some(widest) = (0..heading.len()).filter(of_text).max_by_key(|column| widths[*column]) else { break };
+        if too_many == 0 {
+            break;
+        }
+        let gap = if widest + 1 < heading.len() { COLUMN_GAP } else { 0 };
+        let kept = (widths[widest] - gap).saturating_sub(too_many).max(COLUMN_WIDTH_MIN);
+        rows.iter_mut().filter_map(|row| row.get_mut(widest)).for_each(|cell| *cell = cut(cell, kept));
+    }
+    rows.iter().map(|row| row.join("\t") + "\n").collect()
+}
+
+/// How wide the columns are, with the space behind each; the last has none.
+fn widths<T: AsRef<str>>(rows: &[Vec<T>]) -> Vec<usize> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let is_last = column + 1 == columns;
+        // A cell that ends its line needs no column.
+        let cells = rows.iter().filter(|row| row.len() > column + usize::from(!is_last));
+        let widest = cells.map(|row| row[column].as_ref().chars().count()).max();
+        widest.map_or(0, |widest| if is_last { widest } else { (widest + COLUMN_GAP).max(COLUMN_WIDTH_MIN) })
+    };
+    (0..columns).map(width).collect()
+}
+
 /// Lines of tab-separated cells in columns.
 pub fn aligned(text: &str) -> String {
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = rows.iter().filter(|row| row.len() > column + 1).map(|row| row[column].chars().count());
-        cells.max().map_or(0, |widest| (widest + COLUMN_GAP).max(COLUMN_WIDTH_MIN))
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let widths = widths(&rows);
     let mut out = String::new();
     for row in &rows {
         for (column, cell) in row.iter().enumerate() {
@@ -127,6 +169,7 @@ mod tests {
         default: "{{.ID}}\t{{.Names}}",
         quiet: "ID",
         raw: "id: {{.ID}}\nname: {{.Names}}\n",
+        texts: &["NAMES"],
     };
 
     fn check(format: Option<&str>, quiet: bool, expect: &str) {
@@ -134,7 +177,7 @@ mod tests {
             json!({"ID": "abc", "Names": "web", "Labels": "a=1", "Label": {"a": "1"}}),
             json!({"ID": "def", "Names": "a-long-name", "Labels": "", "Label": {}}),
         ];
-        assert_eq!(render(&COLUMNS, format, quiet, &rows).unwrap(), expect);
+        assert_eq!(render(&COLUMNS, format, quiet, &rows, None).unwrap(), expect);
     }
 
     #[test]
@@ -181,6 +224,23 @@ mod tests {
             false,
             "CONTAINER ID   a b\nabc            \ndef            \n",
         );
+    }
+
+    #[test]
+    fn texts_are_cut_until_lines_fit_and_what_is_copied_never_is() {
+        let fit = |columns: &Columns, width| {
+            let row = json!({"ID": "a-long-id-that-is-copied", "Names": "some text to read, of forty characters.."});
+            render(columns, None, false, &[row], Some(width)).unwrap()
+        };
+        let whole =
+            "CONTAINER ID               NAMES\na-long-id-that-is-copied   some text to read, of forty characters..\n";
+        assert_eq!(fit(&COLUMNS, 80), whole);
+        assert_eq!(
+            fit(&COLUMNS, 50),
+            "CONTAINER ID               NAMES\na-long-id-that-is-copied   some text to read, of …\n"
+        );
+        assert_eq!(fit(&COLUMNS, 10), "CONTAINER ID               NAMES\na-long-id-that-is-copied   some text…\n");
+        assert_eq!(fit(&Columns { texts: &[], ..COLUMNS }, 10), whole);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What goes to standard output: lists, inspected things, and plain text.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
+use knarr_engine::terminal;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -26,6 +27,13 @@ pub(crate) fn pretty(things: &impl serde::Serialize) -> String {
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
     serde::Serialize::serialize(things, &mut serializer).expect("writing to memory");
     String::from_utf8(bytes).expect("JSON is UTF-8")
+}
+
+/// Columns of the terminal that is written to; `None` where that is none: what others read is cut nowhere.
+pub(crate) fn terminal_width() -> Option<usize> {
+    let out = std::io::stdout();
+    let size = out.is_terminal().then(|| terminal::size(&out)).flatten();
+    size.map(|(_, columns)| usize::from(columns)).filter(|columns| *columns > 0)
 }
 
 /// Writes to standard output. A reader that has gone (`| head`) is no error.

@@ -31,6 +31,7 @@ pub(crate) const CONTAINERS: Columns = Columns {
     default: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}",
     quiet: "ID",
     raw: "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{.State}}\nstatus: {{.Status}}\nnames: {{.Names}}\nlabels: {{.Labels}}\nports: {{.Ports}}\n",
+    texts: &["COMMAND", "STATUS", "PORTS"],
 };
 
 /// `ps -s`.
@@ -57,6 +58,7 @@ pub(crate) const IMAGES: Columns = Columns {
     default: "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
     quiet: "ID",
     raw: "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n",
+    texts: &["CREATED"],
 };
 
 /// `images --digests`.
@@ -75,6 +77,7 @@ pub(crate) const USAGE: Columns = Columns {
     default: "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
     quiet: "Type",
     raw: "type: {{.Type}}\ntotal: {{.TotalCount}}\nactive: {{.Active}}\nsize: {{.Size}}\nreclaimable: {{.Reclaimable}}\n",
+    texts: &[],
 };
 
 /// Docker cuts commands here.

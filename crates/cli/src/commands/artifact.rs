@@ -29,6 +29,7 @@ const COLUMNS: Columns = Columns {
     default: "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.Created}}\t{{.Size}}",
     quiet: "Digest",
     raw: "",
+    texts: &[],
 };
 
 /// Keep files as an artifact.
@@ -182,7 +183,7 @@ impl Verb for ArtifactLs {
             })
         };
         let rows: Vec<_> = list(&world.reading()?)?.iter().map(row).collect();
-        print(&render(&COLUMNS, self.format.as_deref(), self.quiet, &rows)?)?;
+        print(&render(&COLUMNS, self.format.as_deref(), self.quiet, &rows, None)?)?;
         Ok(0)
     }
 }

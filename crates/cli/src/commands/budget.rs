@@ -1,11 +1,13 @@
 //! `system budget`.
 
+use knarr_engine::Budget;
 use knarr_engine::image::budget::{get, set};
 use knarr_engine::wanted::parse_size;
+use serde_json::json;
 
 use super::system_prune::seconds_of;
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{inspected, print};
 use crate::units::{duration, size};
 use crate::verb::Verb;
 use crate::world::World;
@@ -13,6 +15,9 @@ use crate::world::World;
 /// Show or set what images may take: unused ones go by themselves, the least recently used first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SystemBudget {
+    /// A Go template or `json`
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     /// Bytes that images may take together (20GB); `none` for no limit
     #[arg(long, value_name = "SIZE")]
     max_used: Option<String>,
@@ -72,14 +77,29 @@ impl Verb for SystemBudget {
             set(&context, &budget)?;
             world.notes_of(&context);
         }
-        let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
-        print(&format!(
-            "Max used:      {}\nMin free:      {}\nMax age:       {}\nPlain layers:  {}\n",
-            or_none(budget.used_bytes_max.map(|bytes| size(bytes, 4))),
-            or_none(budget.free_bytes_min.map(|bytes| size(bytes, 4))),
-            or_none(budget.age_s_max.map(duration)),
-            if budget.drop_remakeable { "kept once, as trees" } else { "kept twice, as blobs and as trees" },
-        ))?;
+        match self.format.as_deref() {
+            None => print(&told(&budget))?,
+            format => {
+                let facts = json!({
+                    "MaxUsed": budget.used_bytes_max,
+                    "MinFree": budget.free_bytes_min,
+                    "MaxAge": budget.age_s_max,
+                    "DropRemakeable": budget.drop_remakeable,
+                });
+                print(&inspected(&[facts], format)?)?;
+            }
+        }
         Ok(0)
     }
+}
+
+fn told(budget: &Budget) -> String {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+    format!(
+        "Max used:      {}\nMin free:      {}\nMax age:       {}\nPlain layers:  {}\n",
+        or_none(budget.used_bytes_max.map(|bytes| size(bytes, 4))),
+        or_none(budget.free_bytes_min.map(|bytes| size(bytes, 4))),
+        or_none(budget.age_s_max.map(duration)),
+        if budget.drop_remakeable { "kept once, as trees" } else { "kept twice, as blobs and as trees" },
+    )
 }

@@ -26,6 +26,7 @@ const VOLUMES_IN_DETAIL: Columns = Columns {
     default: "{{.Name}}\t{{.Links}}\t{{.Size}}",
     quiet: "Name",
     raw: "",
+    texts: &[],
 };
 
 /// Show what takes how much room.
@@ -55,7 +56,7 @@ impl Verb for Df {
                     usage("Local Volumes", &all.volumes),
                     usage("Other", &all.other),
                 ];
-                render(&USAGE, format, false, &rows)?
+                render(&USAGE, format, false, &rows, None)?
             }
             (true, None | Some("table" | "")) => in_detail(&all)?,
             (true, format) => inspected(&[as_json(&all)], format)?,
@@ -100,9 +101,9 @@ fn in_detail(all: &DiskUsage) -> Result<String, Failure> {
     let detail = rows_of(all);
     Ok(format!(
         "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}\nOther: {}\n",
-        render(&IMAGES_IN_DETAIL, None, false, &detail.images)?,
-        render(&CONTAINERS_IN_DETAIL, None, false, &detail.containers)?,
-        render(&VOLUMES_IN_DETAIL, None, false, &detail.volumes)?,
+        render(&IMAGES_IN_DETAIL, None, false, &detail.images, None)?,
+        render(&CONTAINERS_IN_DETAIL, None, false, &detail.containers, None)?,
+        render(&VOLUMES_IN_DETAIL, None, false, &detail.volumes, None)?,
         size(all.other.bytes, 4),
     ))
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::listing::{Columns, render};
-use crate::output::print;
+use crate::output::{print, terminal_width};
 use crate::rows::{ago, cut, timestamp};
 use crate::units::size;
 use crate::verb::Verb;
@@ -30,6 +30,7 @@ const COLUMNS: Columns = Columns {
     default: "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
     quiet: "ID",
     raw: "",
+    texts: &["CREATED BY", "COMMENT"],
 };
 
 /// Show the steps of an image.
@@ -61,7 +62,8 @@ impl Verb for History {
         let steps = history(&world.reading()?, &self.image)?;
         let now = time::now_ns();
         let rows: Vec<_> = steps.iter().map(|step| self.row(step, now)).collect();
-        print(&render(&COLUMNS, self.format.as_deref(), self.quiet, &rows)?)?;
+        let width = terminal_width().filter(|_| !self.no_trunc);
+        print(&render(&COLUMNS, self.format.as_deref(), self.quiet, &rows, width)?)?;
         Ok(0)
     }
 }

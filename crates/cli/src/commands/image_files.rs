@@ -73,6 +73,7 @@ const COLUMNS: Columns = Columns {
     default: "{{.Mode}}\t{{.Owner}}\t{{.Size}}\t{{.Modified}}\t{{.Name}}",
     quiet: "Path",
     raw: "",
+    texts: &[],
 };
 
 /// Where an image is, and the store if it is there.
@@ -101,7 +102,7 @@ impl Verb for ImageFiles {
             raw(&lines.collect::<Vec<u8>>())?;
         } else {
             let rows: Vec<Value> = shown.map(|(layer, file)| row(file, &files.layers[*layer])).collect();
-            raw(render(&COLUMNS, self.format.as_deref(), false, &rows)?.as_bytes())?;
+            raw(render(&COLUMNS, self.format.as_deref(), false, &rows, None)?.as_bytes())?;
         }
         if !self.quiet {
             tell(world, &files);

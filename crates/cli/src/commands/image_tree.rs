@@ -1,7 +1,8 @@
 //! `image tree` and `image mount`.
 
-use knarr_engine::image::tree::{layers, mounts, what_requires};
-use serde_json::json;
+use knarr_engine::ImageRecord;
+use knarr_engine::image::tree::{Layer, layers, mounts, what_requires};
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::output::{inspected, print};
@@ -15,6 +16,9 @@ const ID_DIGITS: usize = 12;
 /// Show the layers of an image.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImageTree {
+    /// A Go template or `json`
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     /// Images that stand on this one too
     #[arg(long)]
     whatrequires: bool,
@@ -42,28 +46,49 @@ impl Verb for ImageTree {
     fn run(self, world: &World) -> Result<u8, Failure> {
         let context = world.reading()?;
         let (image, list) = layers(&context, &self.image)?;
-        let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
-        let mut text = format!("Image ID: {}\nTags:     [{}]\n", image.id.short(), names.join(" "));
-        text += &format!("Size:     {}\n", size(image.bytes, 4));
-        text += if list.is_empty() { "No Image Layers\n" } else { "Image Layers\n" };
-        for (at, layer) in list.iter().enumerate() {
-            let branch = if at + 1 < list.len() { "├──" } else { "└──" };
-            let id: String = layer.chain.chars().take(ID_DIGITS).collect();
-            text += &format!("{branch} ID: {id} Size: {:>7}", size(layer.bytes, 4));
-            if !layer.top_of.is_empty() {
-                text += &format!(" Top Layer of: [{}]", layer.top_of.join(" "));
-            }
-            text.push('\n');
+        let above = if self.whatrequires { what_requires(&context, &image)? } else { Vec::new() };
+        match self.format.as_deref() {
+            None => print(&drawn(&image, &list, &above))?,
+            format => print(&inspected(&[as_json(&image, &list, &above)], format)?)?,
         }
-        if self.whatrequires {
-            for other in what_requires(&context, &image)? {
-                let names: Vec<String> = other.names.iter().map(ToString::to_string).collect();
-                text += &format!("Required by: {} [{}]\n", other.id.short(), names.join(" "));
-            }
-        }
-        print(&text)?;
         Ok(0)
     }
+}
+
+fn names(image: &ImageRecord) -> Vec<String> {
+    image.names.iter().map(ToString::to_string).collect()
+}
+
+/// As podman draws it.
+fn drawn(image: &ImageRecord, list: &[Layer], above: &[ImageRecord]) -> String {
+    let mut text = format!("Image ID: {}\nTags:     [{}]\n", image.id.short(), names(image).join(" "));
+    text += &format!("Size:     {}\n", size(image.bytes, 4));
+    text += if list.is_empty() { "No Image Layers\n" } else { "Image Layers\n" };
+    for (at, layer) in list.iter().enumerate() {
+        let branch = if at + 1 < list.len() { "├──" } else { "└──" };
+        let id: String = layer.chain.chars().take(ID_DIGITS).collect();
+        text += &format!("{branch} ID: {id} Size: {:>7}", size(layer.bytes, 4));
+        if !layer.top_of.is_empty() {
+            text += &format!(" Top Layer of: [{}]", layer.top_of.join(" "));
+        }
+        text.push('\n');
+    }
+    for other in above {
+        text += &format!("Required by: {} [{}]\n", other.id.short(), names(other).join(" "));
+    }
+    text
+}
+
+fn as_json(image: &ImageRecord, list: &[Layer], above: &[ImageRecord]) -> Value {
+    let layer = |layer: &Layer| json!({"ID": layer.chain, "Size": layer.bytes, "TopLayerOf": layer.top_of});
+    let other = |other: &ImageRecord| json!({"ID": other.id.as_str(), "Tags": names(other)});
+    json!({
+        "ID": image.id.as_str(),
+        "Tags": names(image),
+        "Size": image.bytes,
+        "Layers": list.iter().map(layer).collect::<Vec<_>>(),
+        "RequiredBy": above.iter().map(other).collect::<Vec<_>>(),
+    })
 }
 
 impl Verb for ImageMount {

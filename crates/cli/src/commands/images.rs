@@ -5,7 +5,7 @@ use knarr_spec::Reference;
 
 use crate::failure::Failure;
 use crate::listing::render;
-use crate::output::print;
+use crate::output::{print, terminal_width};
 use crate::rows::{self, IMAGES, IMAGES_WITH_DIGESTS};
 use crate::verb::Verb;
 use crate::world::World;
@@ -73,7 +73,8 @@ impl Verb for Images {
             rows.retain(|row| named(row, name));
         }
         let columns = if self.digests { &IMAGES_WITH_DIGESTS } else { &IMAGES };
-        print(&render(columns, self.format.as_deref(), self.quiet, &rows)?)?;
+        let width = terminal_width().filter(|_| !self.no_trunc);
+        print(&render(columns, self.format.as_deref(), self.quiet, &rows, width)?)?;
         Ok(0)
     }
 }

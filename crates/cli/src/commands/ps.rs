@@ -6,7 +6,7 @@ use knarr_engine::{Container, Context, Status, time};
 
 use crate::failure::Failure;
 use crate::listing::render;
-use crate::output::print;
+use crate::output::{print, terminal_width};
 use crate::rows::{self, CONTAINERS, CONTAINERS_WITH_SIZE, state_word};
 use crate::verb::Verb;
 use crate::world::World;
@@ -59,7 +59,8 @@ impl Verb for Ps {
         let rows = list.iter().map(shown).collect::<Result<Vec<_>, Failure>>()?;
         world.notes_of(&context);
         let columns = if self.size { &CONTAINERS_WITH_SIZE } else { &CONTAINERS };
-        print(&render(columns, self.format.as_deref(), self.quiet, &rows)?)?;
+        let width = terminal_width().filter(|_| !self.no_trunc);
+        print(&render(columns, self.format.as_deref(), self.quiet, &rows, width)?)?;
         Ok(0)
     }
 }

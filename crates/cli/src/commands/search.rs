@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::access::{self, OneSide};
 use crate::failure::Failure;
 use crate::listing::{Columns, render};
-use crate::output::print;
+use crate::output::{print, terminal_width};
 use crate::rows::cut;
 use crate::verb::Verb;
 use crate::world::World;
@@ -37,10 +37,16 @@ const RESULTS: Columns = Columns {
     default: "{{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}",
     quiet: "Name",
     raw: "",
+    texts: &["DESCRIPTION"],
 };
 
-const TAGS: Columns =
-    Columns { titles: &[("Name", "NAME"), ("Tag", "TAG")], default: "{{.Name}}\t{{.Tag}}", quiet: "Tag", raw: "" };
+const TAGS: Columns = Columns {
+    titles: &[("Name", "NAME"), ("Tag", "TAG")],
+    default: "{{.Name}}\t{{.Tag}}",
+    quiet: "Tag",
+    raw: "",
+    texts: &[],
+};
 
 /// Search registries for images.
 #[derive(Debug, clap::Args)]
@@ -87,7 +93,8 @@ impl Verb for Search {
             true => (&TAGS, self.tags(&filters, &network)?),
             false => (&RESULTS, self.results(world, &filters, &network)?),
         };
-        print(&render(columns, self.format.as_deref(), false, &rows)?)?;
+        let width = terminal_width().filter(|_| !self.no_trunc);
+        print(&render(columns, self.format.as_deref(), false, &rows, width)?)?;
         Ok(0)
     }
 }

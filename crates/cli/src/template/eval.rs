@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::error::TemplateError;
 use super::functions;
-use super::parser::{Branch, Node, Operand, Pipeline};
+use super::parser::{Branch, Definitions, Node, Operand, Pipeline};
 use super::value::{kind, text, truth};
 
 /// Longest output: a template that multiplies itself in nested ranges stops here instead of filling the memory.
@@ -13,9 +13,18 @@ const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Go's words for a key that is not there.
 const ABSENT: &str = "map has no entry for key";
 
-/// Renders a parsed template.
-pub fn render(nodes: &[Node], data: &Value, methods: &Value) -> Result<String, TemplateError> {
-    let mut scope = Scope { root: data, methods, variables: vec![(String::new(), data.clone())], out: String::new() };
+/// Most templates that call each other: one that calls itself without end stops here.
+const CALLS_MAX: usize = 100;
+
+/// Renders a parsed template, in which `definitions` can be called.
+pub fn render(
+    nodes: &[Node],
+    definitions: &Definitions,
+    data: &Value,
+    methods: &Value,
+) -> Result<String, TemplateError> {
+    let variables = vec![(String::new(), data.clone())];
+    let mut scope = Scope { root: data.clone(), methods, definitions, calls: 0, variables, out: String::new() };
     scope.nodes(nodes, data)?;
     Ok(scope.out)
 }
@@ -29,8 +38,12 @@ enum Flow {
 }
 
 struct Scope<'a> {
-    root: &'a Value,
+    /// What `$` is: the data, in a template that was called what it was called with.
+    root: Value,
     methods: &'a Value,
+    definitions: &'a Definitions,
+    /// How many templates deep this is.
+    calls: usize,
     variables: Vec<(String, Value)>,
     out: String,
 }
@@ -41,6 +54,7 @@ impl Scope<'_> {
             match node {
                 Node::Text(text) => self.write(text)?,
                 Node::Print(pipeline) => self.print(pipeline, dot)?,
+                Node::Template(name, pipeline) => self.call(name, pipeline.as_ref(), dot)?,
                 Node::Break => return Ok(Flow::Break),
                 Node::Continue => return Ok(Flow::Continue),
                 Node::Branch { kind, condition, body, otherwise } => {
@@ -70,6 +84,23 @@ impl Scope<'_> {
             return self.write(&text(&value));
         }
         self.assign(pipeline, vec![value])
+    }
+
+    /// What is defined as `name`, with a dot and variables of its own.
+    fn call(&mut self, name: &str, pipeline: Option<&Pipeline>, dot: &Value) -> Result<(), TemplateError> {
+        let missing = || TemplateError::execute(name, format!("template {name:?} not defined"));
+        let nodes = self.definitions.get(name).ok_or_else(missing)?;
+        let value = pipeline.map_or(Ok(Value::Null), |pipeline| self.pipeline(pipeline, dot))?;
+        if self.calls == CALLS_MAX {
+            return Err(TemplateError::execute(name, "exceeded maximum template depth".to_owned()));
+        }
+        self.calls += 1;
+        let root = std::mem::replace(&mut self.root, value.clone());
+        let variables = std::mem::replace(&mut self.variables, vec![(String::new(), value.clone())]);
+        self.nodes(nodes, &value)?;
+        (self.root, self.variables) = (root, variables);
+        self.calls -= 1;
+        Ok(())
     }
 
     fn branch(
@@ -221,7 +252,7 @@ impl Scope<'_> {
         match operand {
             Operand::Constant(value) => Ok(value.clone()),
             Operand::Field(names) => follow(dot, names),
-            Operand::Variable(name, names) if name.is_empty() => follow(self.root, names),
+            Operand::Variable(name, names) if name.is_empty() => follow(&self.root, names),
             Operand::Variable(name, names) => {
                 let known = self.variables.iter().rev().find(|(known, _)| known == name);
                 follow(&known.ok_or_else(|| undefined(name))?.1, names)

@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://pkg.go.dev/text/template>, and the functions docker adds (`json`, `join`, `table` …, see [`functions`]).
 //! Law: pure. Data is JSON; a template either renders whole or names what it could not do and where.
-//! Not here: `define`, `template`, `block`, and methods, which no script in the wild needs of a container tool.
+//! Not here: methods, which JSON has none of.
 
 mod error;
 mod eval;
@@ -19,22 +19,24 @@ use serde_json::Value;
 #[derive(Debug)]
 pub struct Template {
     nodes: Vec<parser::Node>,
+    definitions: parser::Definitions,
 }
 
 impl Template {
     /// Parses `text`, in which docker's `\t` and `\n` escapes have already become tabs and new lines.
     pub fn parse(text: &str) -> Result<Template, TemplateError> {
-        Ok(Template { nodes: parser::parse(text)? })
+        let (nodes, definitions) = parser::parse(text)?;
+        Ok(Template { nodes, definitions })
     }
 
     /// Renders with `data` as the dot.
     pub fn render(&self, data: &Value) -> Result<String, TemplateError> {
-        eval::render(&self.nodes, data, &Value::Null)
+        eval::render(&self.nodes, &self.definitions, data, &Value::Null)
     }
 
     /// Renders with `data` as the dot, whose maps in `methods` can be called for an entry (`{{.Label "name"}}`) but are no fields.
     pub fn render_with(&self, data: &Value, methods: &Value) -> Result<String, TemplateError> {
-        eval::render(&self.nodes, data, methods)
+        eval::render(&self.nodes, &self.definitions, data, methods)
     }
 }
 
@@ -159,6 +161,20 @@ mod tests {
     fn pipelines_pass_their_result_as_the_last_argument() {
         check("{{.Id | printf \"%s-%s\" .Name}}", "/web-sha256:abcdef");
         check("{{.Name | upper | len}}", "4");
+    }
+
+    #[test]
+    fn templates_are_defined_and_called() {
+        check("{{define \"row\"}}<{{.}}>{{end}}{{range .Env}}{{template \"row\" .}}{{end}}", "<A=1><B=2>");
+        check("{{template \"later\" .State}}{{define \"later\"}}{{.Pid}} {{$.Running}}{{end}}", "42 true");
+        check("{{block \"b\" .Name}}[{{.}}]{{end}}{{template \"b\" 7}}", "[/web][7]");
+        check("{{$x := 1}}{{define \"none\"}}{{.}}{{end}}{{template \"none\"}}{{$x}}", "<no value>1");
+        refuses("{{template \"nowhere\"}}", "template \"nowhere\" not defined");
+        refuses("{{define \"a\"}}{{$x}}{{end}}{{$x := 1}}{{template \"a\"}}", "undefined variable");
+        refuses("{{define \"a\"}}{{template \"a\"}}{{end}}{{template \"a\"}}", "exceeded maximum template depth");
+        refuses("{{if .Yes}}{{define \"a\"}}{{end}}{{end}}", "unexpected {{define}}");
+        refuses("{{range .Env}}{{block \"a\" .}}{{break}}{{end}}{{end}}", "{{break}} outside {{range}}");
+        refuses("{{template .Name}}", "in template clause");
     }
 
     #[test]

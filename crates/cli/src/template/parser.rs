@@ -1,5 +1,7 @@
 //! Tokens to a tree.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::error::TemplateError;
@@ -13,7 +15,14 @@ const DEPTH_MAX: usize = 100;
 pub enum Node {
     Text(String),
     Print(Pipeline),
-    Branch { kind: Branch, condition: Pipeline, body: Vec<Node>, otherwise: Vec<Node> },
+    Branch {
+        kind: Branch,
+        condition: Pipeline,
+        body: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    /// What was defined under this name, with the pipeline's value as the dot.
+    Template(String, Option<Pipeline>),
     Break,
     Continue,
 }
@@ -44,12 +53,15 @@ pub enum Operand {
     Group(Box<Pipeline>, Vec<String>),
 }
 
-/// Parses a whole template.
-pub fn parse(text: &str) -> Result<Vec<Node>, TemplateError> {
-    let mut parser = Parser { tokens: lex(text)?, at: 0, depth: 0, loops: 0 };
+/// What templates are called by `{{template "name"}}`.
+pub type Definitions = HashMap<String, Vec<Node>>;
+
+/// Parses a whole template: its nodes, and what it defines.
+pub fn parse(text: &str) -> Result<(Vec<Node>, Definitions), TemplateError> {
+    let mut parser = Parser { tokens: lex(text)?, at: 0, depth: 0, loops: 0, definitions: HashMap::new() };
     let (nodes, end) = parser.nodes()?;
     match end {
-        Stop::Eof => Ok(nodes),
+        Stop::Eof => Ok((nodes, parser.definitions)),
         Stop::End => parser.fail("unexpected {{end}}"),
         Stop::Else(_) => parser.fail("unexpected {{else}}"),
     }
@@ -67,6 +79,7 @@ struct Parser {
     at: usize,
     depth: usize,
     loops: usize,
+    definitions: Definitions,
 }
 
 impl Parser {
@@ -105,6 +118,7 @@ impl Parser {
                 Some(Token::Text(text)) => nodes.push(Node::Text(text)),
                 Some(_) => match self.action()? {
                     Action::Node(node) => nodes.push(node),
+                    Action::Nothing => {}
                     Action::Stop(end) => return Ok((nodes, end)),
                 },
             }
@@ -145,7 +159,26 @@ impl Parser {
             "break" | "continue" if self.loops == 0 => self.fail(format!("{{{{{word}}}}} outside {{{{range}}}}")),
             "break" => self.simple(Node::Break),
             "continue" => self.simple(Node::Continue),
-            "define" | "template" | "block" => self.fail(format!("{{{{{word}}}}} is not supported")),
+            "define" if self.depth > 0 => self.fail("unexpected {{define}}"),
+            "define" => {
+                let name = self.name()?;
+                self.close()?;
+                self.definition(name)?;
+                Ok(Action::Nothing)
+            }
+            "template" => {
+                let name = self.name()?;
+                let dot = if self.peek() == Some(&Token::Close) { None } else { Some(self.pipeline()?) };
+                self.close()?;
+                Ok(Action::Node(Node::Template(name, dot)))
+            }
+            "block" => {
+                let name = self.name()?;
+                let dot = self.pipeline()?;
+                self.close()?;
+                self.definition(name.clone())?;
+                Ok(Action::Node(Node::Template(name, Some(dot))))
+            }
             _ => {
                 let pipeline = self.pipeline()?;
                 self.close()?;
@@ -164,6 +197,32 @@ impl Parser {
         self.at += 1;
         self.close()?;
         Ok(Action::Node(node))
+    }
+
+    /// The quoted name behind `define`, `template` or `block`.
+    fn name(&mut self) -> Result<String, TemplateError> {
+        self.at += 1;
+        match self.next() {
+            Some(Token::Literal(name)) => Ok(name),
+            other => self.fail(format!("unexpected {} in template clause", describe(other.as_ref()))),
+        }
+    }
+
+    /// Everything up to `{{end}}`, under a name. Loops around it are none of its own.
+    fn definition(&mut self, name: String) -> Result<(), TemplateError> {
+        self.deeper()?;
+        let loops = std::mem::take(&mut self.loops);
+        let (nodes, end) = self.nodes()?;
+        self.loops = loops;
+        self.depth -= 1;
+        match end {
+            Stop::End => {
+                self.definitions.insert(name, nodes);
+                Ok(())
+            }
+            Stop::Eof => self.fail("unexpected EOF"),
+            Stop::Else(_) => self.fail("unexpected {{else}} in define clause"),
+        }
     }
 
     fn branch(&mut self, kind: Branch) -> Result<Node, TemplateError> {
@@ -271,6 +330,7 @@ impl Parser {
 
 enum Action {
     Node(Node),
+    Nothing,
     Stop(Stop),
 }
 

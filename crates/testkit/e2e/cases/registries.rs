@@ -612,6 +612,10 @@ fn what_an_artifact_lost_is_fetched_again(lab: &Lab) {
     let path = lab.path(&format!("state/blobs/sha256/{}", lost.trim_start_matches("sha256:")));
     fs::remove_file(&path).expect("removed");
     lab.knarr(["system", "check"]).exits(1).shows(&lost);
+    let format = "{{.Whole}} {{range .Findings}}{{.Finding}}{{end}}";
+    lab.knarr(["system", "check", "--format", format])
+        .exits(1)
+        .prints(&format!("false blob {lost}: its file is missing\n"));
     lab.knarr(["system", "check", "--repair"]).ok().shows(&format!("blob {lost}: its file is missing: fetched again"));
     assert_eq!(fs::read_to_string(path).expect("it is back"), "0.5");
     lab.knarr(["system", "check", "--contents"]).ok().prints("no damage found\n");

@@ -281,7 +281,9 @@ fn a_budget_is_kept_by_itself(lab: &Lab) {
         lab.knarr(["load", "-q", "-i", &format!("{n}.tar")]).ok();
     }
     lab.knarr(["run", "--rm", "i1", "probe", "true"]).ok();
-    lab.knarr(["system", "budget", "--max-used", "1"]).ok();
+    lab.knarr(["system", "budget", "--max-used", "1", "--format", "{{.MaxUsed}} {{.MinFree}}"])
+        .ok()
+        .prints("1 <no value>\n");
     assert_eq!(lab.knarr(["images", "-q"]).ok().stdout, "", "nothing fits");
     lab.knarr(["system", "budget", "--max-used", "none"]).ok();
     for n in 1..3 {

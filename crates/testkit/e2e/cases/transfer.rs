@@ -308,6 +308,10 @@ fn image_tree_and_diff_show_layers(lab: &Lab) {
         .shows("Image Layers")
         .shows("└── ID: ")
         .shows("Top Layer of: [docker.io/library/configured:latest]");
+    let format = "{{range .Layers}}{{range .TopLayerOf}}{{.}} {{end}}{{end}}";
+    let top = lab.knarr(["image", "tree", "--format", format, "configured"]).ok().stdout.clone();
+    assert!(top.ends_with("docker.io/library/configured:latest \n"), "{top}");
+    lab.knarr(["image", "tree", "--format", "json", "configured"]).ok().shows("\"RequiredBy\":[]");
     lab.knarr(["image", "diff", "configured"]).ok().shows("A /data\nA /data/seed\n");
     lab.load("probe");
     lab.knarr(["image", "diff", "configured", "probe"]).ok().shows("A /data/seed\n");
