@@ -106,6 +106,10 @@ impl Verb for ImageSync {
         }
         let mut digests = self.digest_file()?;
         let lines = CopyLines::new(false);
+        let options = match self.dry_run {
+            true => None,
+            false => Some(self.options(&source, &destination, &lines)?),
+        };
         let (mut done, mut failed) = (0, false);
         let mut kept: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for sources in &plan.sources {
@@ -119,9 +123,9 @@ impl Verb for ImageSync {
                 let fields = [("from", from.as_str()), ("to", to_text.as_str())];
                 let verb = if self.dry_run { "Would have copied" } else { "Copying" };
                 log("info", &format!("{verb} image ref {}/{}", at + 1, sources.jobs.len()), &fields);
-                if !self.dry_run {
-                    let network = sources.network.as_ref().unwrap_or(&source);
-                    match self.copy(&job.from, &to, network, &destination, &lines) {
+                if let Some(options) = &options {
+                    let network = sources.network.as_ref().unwrap_or(&source).clone();
+                    match self.copy(&job.from, &to, CopyOptions { source: network, ..options.clone() }, &lines) {
                         Ok(digest) => write_line(&mut digests, &format!("{digest} {to_text}"))?,
                         Err(failure) if self.keep_going => {
                             failed = true;
@@ -198,23 +202,14 @@ impl ImageSync {
         }
     }
 
-    fn copy(
+    /// How every image is copied: whatever has to be asked for, a passphrase for one, is asked for once.
+    fn options<'a>(
         &self,
-        from: &Place,
-        to: &Place,
         source: &Network,
         destination: &Network,
-        lines: &CopyLines,
-    ) -> Result<String, Failure> {
-        if let (Place::Registry(source_name), Place::Registry(name), false) =
-            (from, to, self.how.changes_what_is_there())
-            && let (Ok(here), Ok(there)) = (look::digest(source_name, source), look::digest(name, destination))
-            && here == there
-        {
-            lines.line(&format!("{to} is up to date"));
-            return Ok(here.to_string());
-        }
-        let options = self.how.apply(CopyOptions {
+        lines: &'a CopyLines,
+    ) -> Result<CopyOptions<'a>, Failure> {
+        self.how.apply(CopyOptions {
             platform: self.tool.platform()?,
             multi: if self.all { MultiArch::All } else { MultiArch::System },
             source: source.clone(),
@@ -222,7 +217,19 @@ impl ImageSync {
             policy: self.tool.policy()?,
             progress: lines,
             ..CopyOptions::new(&self.tool.spool())
-        })?;
+        })
+    }
+
+    fn copy(&self, from: &Place, to: &Place, options: CopyOptions<'_>, lines: &CopyLines) -> Result<String, Failure> {
+        if let (Place::Registry(source_name), Place::Registry(name), false) =
+            (from, to, self.how.changes_what_is_there())
+            && let (Ok(here), Ok(there)) =
+                (look::digest(source_name, &options.source), look::digest(name, &options.destination))
+            && here == there
+        {
+            lines.line(&format!("{to} is up to date"));
+            return Ok(here.to_string());
+        }
         let copied = knarr_distribution::copy(None, from, to, &options);
         Ok(copied.map_err(|error| access::failure(error).code(1))?.digest.to_string())
     }
