@@ -30,7 +30,7 @@ use crate::progress::{LayerState, Outcome, Progress, Silent};
 use crate::recompress::recompress;
 use crate::registry::{Mounts, Push, Registry};
 use crate::segments::{self, Connections};
-use crate::sign::Signing;
+use crate::sign::{Signature, Signing};
 use crate::sink::{Opener, Presence, Sink};
 use crate::stored::Stored;
 use crate::together::together;
@@ -93,6 +93,8 @@ pub struct CopyOptions<'a> {
     pub preserve_digests: bool,
     /// Signatures, attestations and whatever else refers to the images come too.
     pub referrers: bool,
+    /// Signatures that are kept beside the images are left out.
+    pub remove_signatures: bool,
     /// Who signs what is written: the root, and the images of an index.
     pub signing: Signing,
     /// How the source is reached.
@@ -128,6 +130,7 @@ impl CopyOptions<'static> {
             keep_plain: false,
             preserve_digests: false,
             referrers: false,
+            remove_signatures: false,
             signing: Signing::default(),
             source: Network::default(),
             destination: Network::default(),
@@ -327,30 +330,31 @@ impl Copier<'_> {
         let policy = |documents: &[&[u8]]| {
             self.options.policy.check(&Subject { place: self.from, origin: self.origin, documents })
         };
-        let written = match (media_type::is_index(&root.media_type), self.options.multi) {
+        let (source, written) = match (media_type::is_index(&root.media_type), self.options.multi) {
             (false, _) => {
                 policy(&[&root.bytes])?;
-                self.image(root, &digest)?
+                (digest.clone(), self.image(root, &digest)?)
             }
             (true, MultiArch::System) => {
                 let (documents, document, digest) = self.choose(root)?;
                 policy(&documents.iter().map(|document| &*document.bytes).collect::<Vec<_>>())?;
-                self.image(document, &digest)?
+                let written = self.image(document, &digest)?;
+                (digest, written)
             }
             (true, _) if !self.sink.manners().indexes => {
                 return Err(Problem::Archive(crate::error::ArchiveProblem::NoRoomForIndex));
             }
             (true, MultiArch::All) => {
                 policy(&[&root.bytes])?;
-                self.index(root, &digest, 0)?
+                (digest.clone(), self.index(root, &digest, 0)?)
             }
             (true, MultiArch::IndexOnly) => {
                 policy(&[&root.bytes])?;
-                Written { document: root, digest, same: true }
+                (digest.clone(), Written { document: root, digest, same: true })
             }
         };
+        self.sign(&source, &written, true)?;
         let Written { document, digest, same } = written;
-        self.sign(&digest, true)?;
         self.sink.put_root(&document, &digest).map_err(|problem| problem.of(Part::Manifest(digest.to_string())))?;
         if self.options.referrers && same {
             self.referrers(&digest, &mut HashSet::new())?;
@@ -358,14 +362,19 @@ impl Copier<'_> {
         Ok(Copied { digest, bytes: document.bytes.len() as u64, media_type: document.media_type })
     }
 
-    /// Before what is signed can be seen.
-    fn sign(&self, digest: &Digest, root: bool) -> Result<(), Problem> {
-        let signing = &self.options.signing;
-        if signing.signers.is_empty() {
-            return Ok(());
+    /// The signatures beside `source`, and new ones, before what is signed can be seen.
+    fn sign(&self, source: &Digest, written: &Written, root: bool) -> Result<(), Problem> {
+        let kept = if self.options.remove_signatures { Vec::new() } else { self.origin.signatures(source)? };
+        if !kept.is_empty() && !written.same {
+            let what = "the digest would change, over which there are signatures; --remove-signatures leaves them out";
+            return Err(Problem::Unsupported(what.to_owned()));
         }
-        let signatures = signing.sign(digest, &signing.name(self.to)?)?;
-        self.sink.put_signatures(digest, root, &signatures)
+        let mut signatures = kept.into_iter().map(Signature::of_file).collect::<Result<Vec<_>, _>>()?;
+        let signing = &self.options.signing;
+        if !signing.signers.is_empty() {
+            signatures.extend(signing.sign(&written.digest, &signing.name(self.to)?)?);
+        }
+        if signatures.is_empty() { Ok(()) } else { self.sink.put_signatures(&written.digest, root, &signatures) }
     }
 
     /// Goes down to the manifest for the platform; all documents on the way, and the last once more with its digest.
@@ -416,7 +425,7 @@ impl Copier<'_> {
                 true => self.index(child, &entry.digest, depth + 1)?,
                 false => self.image(child, &entry.digest)?,
             };
-            self.sign(&written.digest, false)?;
+            self.sign(&entry.digest, &written, false)?;
             self.sink.put_manifest(&written.document, &written.digest)?;
             if self.options.referrers && written.same {
                 self.referrers(&written.digest, &mut HashSet::new())?;

@@ -42,7 +42,7 @@ impl Lookaside {
     }
 }
 
-/// Keeps one more signature of the manifest `digest` of `reference`, behind those that are there.
+/// Keeps one more signature of the manifest `digest` of `reference`, behind those that are there, unless it is one of them.
 pub(crate) fn write(
     lookaside: &Lookaside,
     reference: &Reference,
@@ -67,7 +67,11 @@ pub(crate) fn write(
         let path = dir.join(format!("signature-{number}"));
         match std::fs::File::create_new(&path) {
             Ok(mut file) => return file.write_all(signature).map_err(|source| failed(&path, source)),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                if read(&path)?.as_deref() == Some(signature) {
+                    return Ok(());
+                }
+            }
             Err(source) => return Err(failed(&path, source)),
         }
     }

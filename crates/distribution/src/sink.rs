@@ -70,7 +70,8 @@ pub(crate) trait Sink: Sync {
     /// Takes signatures of the manifest `digest`, which comes later; of the root, or of one below it.
     fn put_signatures(&self, digest: &Digest, root: bool, signatures: &[Signature]) -> Result<(), Problem> {
         let _ = (digest, root, signatures);
-        Err(Problem::Unsupported("signatures cannot be kept at this destination".to_owned()))
+        let what = "signatures cannot be kept at this destination; --remove-signatures leaves those of the source out";
+        Err(Problem::Unsupported(what.to_owned()))
     }
 
     /// Makes everything visible.

@@ -87,7 +87,7 @@ pub(crate) struct How {
     /// Fail rather than change a digest
     #[arg(long)]
     preserve_digests: bool,
-    /// Copy no signatures; without --referrers none is copied anyway
+    /// Copy no signatures that are kept beside images, in a lookaside storage or directory
     #[arg(long)]
     remove_signatures: bool,
     #[command(flatten)]
@@ -133,7 +133,13 @@ impl How {
     /// Puts it into `options`.
     pub(crate) fn apply<'a>(&self, options: CopyOptions<'a>) -> Result<CopyOptions<'a>, Failure> {
         let format = manifest_format(self.format.as_deref())?;
-        Ok(CopyOptions { format, preserve_digests: self.preserve_digests, signing: self.sign.signing()?, ..options })
+        Ok(CopyOptions {
+            format,
+            preserve_digests: self.preserve_digests,
+            remove_signatures: self.remove_signatures,
+            signing: self.sign.signing()?,
+            ..options
+        })
     }
 }
 

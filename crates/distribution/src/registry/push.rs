@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use knarr_spec::image::Annotations;
 use knarr_spec::{Descriptor, Digest, Index, Manifest, Reference, media_type};
 use knarr_store::Store;
 use reqwest::{Method, StatusCode};
@@ -119,17 +120,20 @@ impl<'a> Push<'a> {
     }
 }
 
-/// A signed claim, and its signature in base64.
-type Claim<'s> = (&'s Vec<u8>, &'s String);
+/// A signed claim, and its signature with what else is known of it.
+type Claim<'c> = (&'c Vec<u8>, &'c Annotations);
 
 impl Push<'_> {
     /// Adds signed claims to the image under the tag made of `digest`, where cosign keeps them.
     fn attach(&self, digest: &Digest, claims: &[Claim<'_>]) -> Result<(), Problem> {
         let tag = policy::signatures_tag(digest);
         let (mut layers, mut config) = self.attached(&tag)?;
-        for (payload, signature) in claims {
+        for (payload, annotations) in claims {
             let mut layer = self.put_bytes(policy::CLAIM_MEDIA_TYPE, payload)?;
-            layer.annotations.insert(policy::SIGNATURE.to_owned(), (*signature).clone());
+            layer.annotations.clone_from(annotations);
+            if layers.contains(&layer) {
+                continue;
+            }
             if let Some(diff_ids) = config["rootfs"]["diff_ids"].as_array_mut() {
                 diff_ids.push(layer.digest.as_str().into());
             }
@@ -243,7 +247,7 @@ impl Sink for Push<'_> {
                     let lookaside = &self.endpoint.http().network().lookaside;
                     lookaside::write(lookaside, self.endpoint.wanted(), digest, message)?;
                 }
-                Signature::Sigstore { payload, signature } => claims.push((payload, signature)),
+                Signature::Sigstore { payload, annotations } => claims.push((payload, annotations)),
             }
         }
         if claims.is_empty() { Ok(()) } else { self.attach(digest, &claims) }

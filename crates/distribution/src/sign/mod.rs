@@ -11,13 +11,14 @@
 mod gpg;
 mod key;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use knarr_spec::Digest;
+use knarr_spec::image::Annotations;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use self::gpg::{Gpg, export};
@@ -51,8 +52,21 @@ pub enum Signer {
 pub(crate) enum Signature {
     /// An OpenPGP message that holds the claim.
     Simple(Vec<u8>),
-    /// A claim, and the signature over it in base64.
-    Sigstore { payload: Vec<u8>, signature: String },
+    /// A claim, and what is known of it: the signature over it in base64, and whatever else others wrote.
+    Sigstore { payload: Vec<u8>, annotations: Annotations },
+}
+
+/// Before a signature of sigstore's in a file; what begins so otherwise is of a kind that nobody here knows.
+const SIGSTORE_FILE: &[u8] = b"\0sigstore-json\n";
+
+/// A signature of sigstore's as a file.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SigstoreFile {
+    mime_type: String,
+    payload: String,
+    #[serde(default)]
+    annotations: Annotations,
 }
 
 impl Signing {
@@ -80,7 +94,8 @@ impl Signer {
             Signer::Sigstore(key) => {
                 let payload = claim(policy::CLAIM_TYPE, digest, name);
                 let signature = STANDARD.encode(key.sign(&payload)?);
-                Ok(Signature::Sigstore { payload, signature })
+                let annotations = Annotations::from([(policy::SIGNATURE.to_owned(), signature)]);
+                Ok(Signature::Sigstore { payload, annotations })
             }
         }
     }
@@ -91,14 +106,32 @@ impl Signature {
     pub(crate) fn file(&self) -> Vec<u8> {
         match self {
             Signature::Simple(message) => message.clone(),
-            Signature::Sigstore { payload, signature } => {
-                let json = json!({
-                    "mimeType": policy::CLAIM_MEDIA_TYPE,
-                    "payload": STANDARD.encode(payload),
-                    "annotations": BTreeMap::from([(policy::SIGNATURE, signature)]),
-                });
-                [&b"\0sigstore-json\n"[..], json.to_string().as_bytes()].concat()
+            Signature::Sigstore { payload, annotations } => {
+                let file = SigstoreFile {
+                    mime_type: policy::CLAIM_MEDIA_TYPE.to_owned(),
+                    payload: STANDARD.encode(payload),
+                    annotations: annotations.clone(),
+                };
+                [SIGSTORE_FILE, &serde_json::to_vec(&file).expect("strings")].concat()
             }
+        }
+    }
+
+    /// What [`file`](Signature::file) made, or another tool.
+    pub(crate) fn of_file(bytes: Vec<u8>) -> Result<Signature, Problem> {
+        let malformed = |source| Problem::Malformed { what: "signature", source };
+        let unknown = || Problem::Signature("of a kind that is not known here".to_owned());
+        match bytes.strip_prefix(SIGSTORE_FILE) {
+            Some(json) => {
+                let file: SigstoreFile = serde_json::from_slice(json).map_err(malformed)?;
+                let payload = STANDARD.decode(&file.payload).map_err(|_| unknown())?;
+                match file.mime_type == policy::CLAIM_MEDIA_TYPE {
+                    true => Ok(Signature::Sigstore { payload, annotations: file.annotations }),
+                    false => Err(unknown()),
+                }
+            }
+            None if bytes.first() == Some(&0) => Err(unknown()),
+            None => Ok(Signature::Simple(bytes)),
         }
     }
 }
@@ -172,6 +205,23 @@ mod tests {
             "image": {"docker-manifest-digest": digest.as_str()}});
         assert_eq!(claim["critical"], critical);
         assert!(claim["optional"]["timestamp"].as_u64().is_some_and(|seconds| seconds > 1_700_000_000));
+    }
+
+    #[test]
+    fn a_signature_comes_back_from_its_file() {
+        let annotations = [(policy::SIGNATURE, "c2ln"), ("dev.sigstore.cosign/bundle", "{}")];
+        let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let signatures = [
+            Signature::Simple(b"\x90\x0d message".to_vec()),
+            Signature::Sigstore { payload: b"{\"critical\":{}}".to_vec(), annotations },
+        ];
+        for signature in signatures {
+            assert_eq!(Signature::of_file(signature.file()).unwrap(), signature);
+        }
+        for file in ["\0other-json\n{}", "\0sigstore-json\n{", "\0sigstore-json\n{\"mimeType\":\"x\",\"payload\":\"\"}"]
+        {
+            assert!(Signature::of_file(file.into()).is_err(), "{file:?}");
+        }
     }
 
     fn check(identity: Option<&str>, to: &str, expect: Option<&str>) {

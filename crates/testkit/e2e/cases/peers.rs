@@ -346,7 +346,18 @@ fn what_skopeo_signs_a_policy_lets_in(lab: &Lab) {
         let flags = ["image", "copy", "--policy", "policy.json", "--registries.d", "registries.d"];
         lab.knarr(flags.iter().chain(&[&*format!("docker://{from}"), to]))
     };
-    copy(&signed, "oci:signed:v1").ok();
+    copy(&signed, "oci:signed:v1").fails().says("--remove-signatures");
+    let flags = ["image", "copy", "--remove-signatures", "--policy", "policy.json", "--registries.d", "registries.d"];
+    lab.knarr(flags.iter().chain(&[&*format!("docker://{signed}"), "oci:signed:v1"])).ok();
+    // Signatures come along, each once.
+    let digest = lab.knarr(["image", "inspect", "--raw", &format!("docker://{signed}")]).ok().stdout.clone();
+    let digest = knarr_testkit::blob::sha256(digest.as_bytes()).replace(':', "=");
+    for _ in 0..2 {
+        copy(&signed, &format!("docker://{}/fleet/again:v1", registry.address)).ok();
+    }
+    let signatures = |name: &str| std::fs::read(lab.path(&format!("sigs/fleet/{name}@{digest}/signature-1")));
+    assert_eq!(signatures("again").expect("copied"), signatures("signed").expect("skopeo's"));
+    assert!(!lab.path(&format!("sigs/fleet/again@{digest}/signature-2")).exists());
     copy(&name, "oci:unsigned:v1").fails().says("A signature was required, but no signature exists");
     let moved = signed.replace(":v1", ":v2");
     lab.knarr(["image", "copy", &format!("docker://{signed}"), &format!("docker://{moved}")]).ok();
@@ -360,7 +371,12 @@ fn what_skopeo_signs_a_policy_lets_in(lab: &Lab) {
     let named = json!({"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": key,
         "signedIdentity": {"type": "exactReference", "dockerReference": signed}}]});
     std::fs::write(lab.path("policy.json"), named.to_string()).expect("written");
-    lab.knarr(["image", "copy", "--policy", "policy.json", "dir:kept", "oci:kept-copy:v1"]).ok();
+    lab.knarr(["image", "copy", "--policy", "policy.json", "dir:kept", "dir:kept-too"]).ok();
+    assert_eq!(
+        std::fs::read(lab.path("kept-too/signature-1")).expect("copied"),
+        std::fs::read(lab.path("kept/signature-1")).expect("skopeo's")
+    );
+    lab.knarr(["image", "copy", "--policy", "policy.json", "--remove-signatures", "dir:kept", "oci:kept-copy:v1"]).ok();
     std::fs::remove_file(lab.path("kept/signature-1")).expect("removed");
     let done = lab.knarr(["image", "copy", "--policy", "policy.json", "dir:kept", "oci:no:v1"]).fails();
     done.says("A signature was required, but no signature exists");
