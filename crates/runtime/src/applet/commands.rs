@@ -347,6 +347,7 @@ const COMMANDS: &[Command] = &[
     ], words: (1, ANY), flags_until: 1, enters: true, run: exec::exec },
     Command { name: "kill", about: "send a signal to a container's first process", operands: "CONTAINER [SIGNAL]", flags: &[
         switch("all", Some('a'), "every process, not the first alone"),
+        switch("regex", Some('r'), "every container whose id matches"),
         HELP,
     ], words: (1, 2), flags_until: 1, enters: false, run: kill::kill },
     Command { name: "delete", about: "remove what a stopped container holds", operands: "CONTAINER", flags: &[

@@ -1,37 +1,22 @@
 //! `delete`.
 
-use std::{ffi::CString, fs, io};
-
-use knarr_sys::regex::Regex;
+use std::{fs, io};
 
 use super::{
     commands::{Context, Done, Globals},
     container::{Container, Status, check_id},
     failure::{At, Failure},
     kill, log,
-    query::ids,
+    query::each_that_matches,
 };
 use crate::{Host, poststop, run_hooks};
 
-/// Removes what a stopped container holds; with `--force`, stops it before, and is content when there is none. With crun's `--regex`
-/// all whose id the expression is found in: each is tried, the first failure is told.
+/// Removes what a stopped container holds; with `--force`, stops it before, and is content when there is none.
 pub(crate) fn delete(context: &mut Context<'_>) -> Result<Done, Failure> {
-    if !context.given.has("regex") {
-        return one(context, context.id()?);
+    match context.given.has("regex") {
+        true => each_that_matches(context, "delete", |id| one(context, id)),
+        false => one(context, context.id()?),
     }
-    let text = |text: &str| CString::new(text).map_err(|_| Failure::InvalidId(text.into()));
-    let regex = Regex::extended(&text(context.id()?)?)?;
-    let mut first = Ok(Done::Quiet);
-    for id in ids(context)? {
-        if regex.is_in(&text(&id)?) {
-            let deleted = one(context, &id);
-            if let Err(failure) = &deleted {
-                log::warning(context.globals, &format!("delete {id}: {}", failure.text()));
-            }
-            first = first.and(deleted);
-        }
-    }
-    first
 }
 
 fn one(context: &Context<'_>, id: &str) -> Result<Done, Failure> {

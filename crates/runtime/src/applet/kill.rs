@@ -7,6 +7,7 @@ use super::{
     container::{Container, Status},
     failure::Failure,
     init::Init,
+    query::each_that_matches,
     signal,
 };
 
@@ -17,7 +18,14 @@ const END_MAX: Duration = Duration::from_secs(10);
 /// A signal to the init. SIGKILL to a container without a process namespace of its own goes to every process of its cgroup, because
 /// there they would outlive the init.
 pub(crate) fn kill(context: &mut Context<'_>) -> Result<Done, Failure> {
-    let container = Container::of(context)?;
+    match context.given.has("regex") {
+        true => each_that_matches(context, "kill", |id| signal(context, id)),
+        false => signal(context, context.id()?),
+    }
+}
+
+fn signal(context: &Context<'_>, id: &str) -> Result<Done, Failure> {
+    let container = Container::load(&context.globals.root, id)?;
     let signal = signal::parse(context.given.words.get(1).map_or("TERM", String::as_str))?;
     if signal == SIGKILL && !container.record.own_processes {
         all(&container)?;

@@ -1,7 +1,8 @@
 //! `state`, `list` and `ps`.
 
-use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt, path::Path, process::Command};
+use std::{collections::HashMap, ffi::CString, fs, io, os::unix::fs::MetadataExt, path::Path, process::Command};
 
+use knarr_sys::regex::Regex;
 use serde::Serialize;
 use serde_json::json;
 
@@ -96,6 +97,28 @@ pub(crate) fn ids(context: &Context<'_>) -> Result<Vec<String>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && *root == context.world.root => Ok(Vec::new()),
         other => other.at("read", root),
     }
+}
+
+/// crun's `--regex`: does `one` with every container whose id the expression of the first word is found in. Each is tried, the
+/// first failure is told.
+pub(crate) fn each_that_matches(
+    context: &Context<'_>,
+    what: &str,
+    one: impl Fn(&str) -> Result<Done, Failure>,
+) -> Result<Done, Failure> {
+    let text = |text: &str| CString::new(text).map_err(|_| Failure::InvalidId(text.into()));
+    let regex = Regex::extended(&text(context.id()?)?)?;
+    let mut first = Ok(Done::Quiet);
+    for id in ids(context)? {
+        if regex.is_in(&text(&id)?) {
+            let done = one(&id);
+            if let Err(failure) = &done {
+                log::warning(context.globals, &format!("{what} {id}: {}", failure.text()));
+            }
+            first = first.and(done);
+        }
+    }
+    first
 }
 
 /// The names of the directories in `root`, sorted.

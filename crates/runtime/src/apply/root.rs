@@ -168,6 +168,10 @@ pub(crate) fn read_only(root: &Root) -> Result<(), Errno> {
     mounting::set(root.as_fd(), false, &MountAttr { set: bits::RDONLY, ..MountAttr::default() })
 }
 
+/// A root that is to be shared belongs to a peer group of its own: it is no longer the slave of where it came from.
 pub(crate) fn set_propagation(root: &Root, flags: u64, recursive: bool) -> Result<(), Errno> {
+    if flags == bits::MS_SHARED {
+        mounting::set(root.as_fd(), false, &MountAttr { propagation: bits::MS_PRIVATE, ..MountAttr::default() })?;
+    }
     mounting::set(root.as_fd(), recursive, &MountAttr { propagation: flags, ..MountAttr::default() })
 }

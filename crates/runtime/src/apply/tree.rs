@@ -476,8 +476,13 @@ fn make_device(parent: &OwnedFd, name: &OsStr, step: &DeviceStep) -> Result<(), 
     let mode = Mode::from_raw_mode(step.mode);
     match fs::mknodat(parent, name, kind, mode, number) {
         Err(Errno::EXIST) => {
-            if is_device(fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?, step) {
-                return Ok(fs::chmodat(parent, name, mode, AtFlags::empty())?);
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let there = fs::openat(parent, name, flags, Mode::empty())?;
+            let stat = fs::statat(&there, c"", AtFlags::EMPTY_PATH)?;
+            if is_device(stat, step) {
+                // What was looked at, not what has the name by now: that may be a link to a file of the machine.
+                let change = || knarr_sys::at::chmod_handle(&there, mode).map_err(|error| error.errno.into());
+                return if Mode::from_raw_mode(stat.st_mode) == mode { Ok(()) } else { change() };
             }
             fs::unlinkat(parent, name, AtFlags::empty())?;
             fs::mknodat(parent, name, kind, mode, number)?;
@@ -512,7 +517,9 @@ fn bind_device(root: &Root, step: &DeviceStep, outside: &CStr) -> Result<(), Tro
     make_file(root, &step.path)?;
     let target = root.open_path_nofollow(&step.path)?;
     let made = mounting::tree(outside.as_fd(), false)?;
-    Ok(mounting::attach(made.as_fd(), target.as_fd())?)
+    mounting::attach(made.as_fd(), target.as_fd())?;
+    let set = bits::NOSUID | bits::NOEXEC;
+    Ok(mounting::set(made.as_fd(), false, &MountAttr { set, ..MountAttr::default() })?)
 }
 
 /// What the image brought stays.

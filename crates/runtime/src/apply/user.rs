@@ -5,7 +5,7 @@
 use std::os::fd::AsFd;
 
 use knarr_sys::capabilities::{self, Sets};
-use knarr_sys::fs::{self, FileType, Uid};
+use knarr_sys::fs::{self, FileType, Gid, Uid};
 use knarr_sys::{Errno, credentials, prctl};
 
 /// Changes the ids and keeps the capabilities for the steps that are left.
@@ -14,7 +14,7 @@ pub(crate) fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>, umask: Opt
         credentials::set_umask(umask);
     }
     if uid != 0 {
-        own_stdio(uid);
+        own_stdio(uid, gid);
         prctl::set_keep_capabilities(true)?;
     }
     if let Some(groups) = groups {
@@ -29,17 +29,23 @@ pub(crate) fn become_user(uid: u32, gid: u32, groups: Option<&[u32]>, umask: Opt
     Ok(())
 }
 
-/// Gives the program its own pipes, files and terminal, so that it can open `/dev/stdout`. What cannot be given stays.
-fn own_stdio(uid: u32) {
+/// Gives the program its own pipes, files and terminal, so that it can open `/dev/stdout`; the group too, as crun does, but of a
+/// terminal, whose group is the machine's. What cannot be given stays.
+fn own_stdio(uid: u32, gid: u32) {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
         let Ok(stat) = fs::fstat(fd) else { continue };
-        let given =
-            matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket | FileType::RegularFile);
-        let terminal = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && fs::is_terminal(fd);
-        if stat.st_uid != uid && (given || terminal) {
-            let _ = fs::fchown(fd, Some(Uid::from_raw(uid)), None);
+        if stat.st_uid == uid {
+            continue;
         }
+        let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        let _ = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile | FileType::Fifo | FileType::Socket => {
+                fs::fchown(fd, user, group).or_else(|_| fs::fchown(fd, user, None))
+            }
+            FileType::CharacterDevice if fs::is_terminal(fd) => fs::fchown(fd, user, None),
+            _ => Ok(()),
+        };
     }
 }
 

@@ -333,7 +333,7 @@ pub(super) fn plan(build: &mut Build<'_>, index: usize, mount: &Mount) {
     let kind = match (parsed.remount, parsed.bind, fstype) {
         (true, bind, _) => remount(build, &at("options"), &parsed, bind.is_some()),
         (_, Some(recursive), _) => bind(build, index, mount, &mut parsed, recursive),
-        (_, None, "cgroup") => cgroups(build, &parsed),
+        (_, None, "cgroup") => cgroups(build, &at("options"), &parsed),
         (_, None, "cgroup2") => file_system(build, index, "cgroup2", mount, &mut parsed),
         (_, None, "" | "none") => {
             build.problems.push(Problem::Missing { at: at("type") });
@@ -528,17 +528,18 @@ fn fs_option(build: &mut Build<'_>, at: &str, option: &str) -> Option<FsOption> 
 }
 
 /// `type: cgroup`: version 2 where the machine has nothing else, otherwise a directory of version 1 hierarchies.
-fn cgroups(build: &mut Build<'_>, parsed: &Parsed) -> Option<MountKind> {
+fn cgroups(build: &mut Build<'_>, at: &str, parsed: &Parsed) -> Option<MountKind> {
     let namespace = build.has_new(super::Namespace::Cgroup) || build.joins(super::Namespace::Cgroup);
     let old: Vec<_> = build.host.cgroups.iter().filter(|h| !h.version2).cloned().collect();
     if old.is_empty() {
         // Without a namespace the container sees every group, as with runc and crun; where it may not mount them, from outside.
         let instead = if namespace { build.own_cgroup2() } else { build.all_cgroups2() };
+        let given = parsed.rest.iter().filter(|option| !option.is_empty());
         return Some(MountKind::FileSystem {
             fstype: c"cgroup2".into(),
             source: c"cgroup".into(),
-            options: Vec::new(),
-            data: CString::default(),
+            options: given.map(|option| fs_option(build, at, option)).collect::<Option<_>>()?,
+            data: build.c_string(at, parsed.rest.join(",").as_ref())?,
             flags: 0,
             copy_up: false,
             instead,

@@ -362,6 +362,10 @@ fn several_are_deleted_by_an_expression() {
     runtime.bad(&["delete", "--regex", "("], "regcomp");
     assert_eq!(listed(), format!("{id}\n"));
     runtime.good(&["--cgroup-manager", "disabled", "create", &other]);
+    runtime.good(&["kill", "--regex", "^no-such", "KILL"]);
+    assert_eq!(listed(), format!("{id}\n{other}\n"));
+    runtime.good(&["kill", "--regex", &format!("^{id}"), "KILL"]);
+    runtime.until_stopped();
     runtime.good(&["delete", "--force", "--regex", &format!("^{id}")]);
     assert_eq!(listed(), "");
 }

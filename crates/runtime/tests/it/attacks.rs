@@ -230,3 +230,15 @@ fn what_is_mounted_in_a_user_namespace_is_not_mounted_where_mounts_are_shared() 
         assert_eq!((outcome.code, outcome.stdout.as_str()), (0, "1\n"), "{}", outcome.stderr);
     }
 }
+
+/// Spec: config-linux.md "Rootfs Mount Propagation": a shared root is of a peer group of its own, and hears of no mount outside.
+#[test]
+fn a_shared_root_is_no_slave_where_mounts_are_shared() {
+    let Some(mut bundle) = sh("grep ' / rw' /proc/self/mountinfo").filter(|_| root_or_skip()) else { return };
+    for propagation in ["shared", "rshared"] {
+        bundle.config["linux"]["rootfsPropagation"] = json!(propagation);
+        let outcome = bundle.run_by(&["unshare", "--mount", "--propagation=shared"]);
+        let shared = outcome.stdout.contains(" shared:") && !outcome.stdout.contains(" master:");
+        assert!(outcome.code == 0 && shared, "{}{}", outcome.stdout, outcome.stderr);
+    }
+}

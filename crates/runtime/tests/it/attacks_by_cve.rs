@@ -4,7 +4,7 @@
 //! made of it one after the other. Each may fail; none may touch what is outside, or run with less than it was to have.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -195,6 +195,20 @@ fn cve_2021_30465_a_mount_point_swapped_for_a_link_stays_inside() {
         assert!(outcome.code != 0 || ["", "mounted\n"].contains(&outcome.stdout.as_str()), "{outcome:?}");
     });
     assert_eq!((names(&outside), names(&outside.join("in"))), (vec!["file".into(), "in".into()], vec![]));
+}
+
+/// A device of the image that is there already is given its mode; swapped for a link meanwhile, a file of the machine would get it.
+#[test]
+fn a_device_swapped_for_a_link_changes_no_mode_outside() {
+    let Some(mut bundle) = sh("true").filter(|_| root_or_skip()) else { return };
+    without_dev(&mut bundle);
+    let file = outside(&bundle).join("file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let device = bundle.rootfs().join("dev/zero");
+    fs::create_dir_all(device.parent().unwrap()).unwrap();
+    assert!(Command::new("mknod").args(["-m", "600"]).arg(device).args(["c", "1", "5"]).status().unwrap().success());
+    race(&bundle, "dev/zero", &file, |_| {});
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 /// The same as CVE-2019-19921 through a volume: `/proc` of the image leads into it.

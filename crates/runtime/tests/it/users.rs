@@ -11,6 +11,19 @@ fn the_capabilities_are_those_asked_for() {
     check("grep Cap /proc/self/status", |_| {}, expect);
 }
 
+/// What the program writes to is its own, and of a regular file the group is its own too (crun's `regular-files-chowned`).
+#[test]
+fn a_regular_file_as_output_is_given_to_the_user_and_group() {
+    let Some(mut bundle) = sh("stat -L -c %u:%g /proc/self/fd/1 /proc/self/fd/2").filter(|_| root_or_skip()) else {
+        return;
+    };
+    bundle.config["process"]["user"] = json!({ "uid": 1000, "gid": 1001 });
+    let out = bundle.path().join("out");
+    let then = format!("\"$@\" >{0} && stat -c %u:%g {0} && cat {0}", out.display());
+    let outcome = bundle.run_by(&["sh", "-c", &then, "sh"]);
+    assert_eq!((outcome.code, outcome.stdout), (0, "1000:1001\n".repeat(3)), "{}", outcome.stderr);
+}
+
 #[test]
 fn another_user_keeps_no_capability_without_ambient_ones() {
     if !root_or_skip() {
